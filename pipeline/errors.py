@@ -1,4 +1,4 @@
-"""Everything a user can do wrong, as exceptions whose one-line message names the thing, the rule, the value, the way out.
+"""Everything a user can do wrong, as exceptions whose one line names the thing, the rule, the value and the way out.
 
 ::
 
