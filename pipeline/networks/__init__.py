@@ -1,0 +1,3 @@
+"""Networks, one a file."""
+
+from .valid_unet import ValidUNet as ValidUNet
