@@ -1,0 +1,3 @@
+"""Losses."""
+
+from .pixel_weighted import PixelWeightedLoss as PixelWeightedLoss
