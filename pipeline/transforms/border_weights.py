@@ -1,0 +1,174 @@
+"""The weight map of the paper: a class balance, plus a ridge along the thin background between neighbouring objects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from ..errors import ConfigError, LabelError
+
+ClassBalance = Literal["inverse_frequency", "none"] | Sequence[float]
+
+# Weights below this are left out: it bounds the windows in which distances are looked for.
+_NEGLIGIBLE = 1e-6
+
+
+def border_weight_map(
+    instances: npt.NDArray[np.integer[Any]], w0: float = 10.0, sigma_px: float = 5.0
+) -> npt.NDArray[np.float32]:
+    """Return the second term of the paper's weight map, which teaches the network the borders between touching objects.
+
+    On a background pixel the value is `w0 * exp(-(d1 + d2)**2 / (2 * sigma_px**2))`, with d1 and d2 the distances to
+    the nearest pixels of the two nearest different objects. Distances run from pixel centre to pixel centre. Values
+    that would be under 1e-6 are 0, so that each object needs a distance transform only in a window around it.
+
+    Args:
+        instances: (H, W) integer; 0 is background, every other value is one object, in one part or several.
+        w0: Height of the map where two objects all but touch (d1 + d2 = 0), at least 0.
+        sigma_px: How fast the map falls with the width of the gap, in pixels, positive.
+
+    Returns:
+        (H, W) float32; 0 on objects, and everywhere if there are fewer than two objects.
+
+    Raises:
+        LabelError: If `instances` is not a 2D integer array, or holds negative values.
+        ConfigError: If `w0` or `sigma_px` is out of range.
+
+    Source:
+        Ronneberger, Fischer, Brox: U-Net (MICCAI 2015), equation 2.
+    """
+    if w0 < 0 or not math.isfinite(w0):
+        raise ConfigError(f"w0 must be at least 0, got {w0}; the paper's is 10")
+    if sigma_px <= 0 or not math.isfinite(sigma_px):
+        raise ConfigError(f"sigma_px must be positive, got {sigma_px}; the paper's is about 5 pixels")
+    numbered, count = _numbered_objects(instances)
+    weights = np.zeros(instances.shape, dtype=np.float32)
+    if count < 2 or w0 <= _NEGLIGIBLE:
+        return weights
+
+    reach_px = sigma_px * math.sqrt(2 * math.log(w0 / _NEGLIGIBLE))
+    nearest = np.full(instances.shape, np.inf, dtype=np.float32)
+    second = np.full(instances.shape, np.inf, dtype=np.float32)
+    for number, box in enumerate(ndimage.find_objects(numbered), start=1):
+        window = _widened(box, math.ceil(reach_px), instances.shape)
+        distance = ndimage.distance_transform_edt(numbered[window] != number).astype(np.float32)
+        second[window] = np.minimum(second[window], np.maximum(nearest[window], distance))
+        nearest[window] = np.minimum(nearest[window], distance)
+
+    between = (numbered == 0) & (nearest + second <= reach_px)
+    gap_px = (nearest + second)[between]
+    weights[between] = w0 * np.exp(-(gap_px**2) / (2 * sigma_px**2))
+    return weights
+
+
+def class_balance_map(
+    label: npt.NDArray[np.integer[Any]], class_balance: ClassBalance = "inverse_frequency"
+) -> npt.NDArray[np.float32]:
+    """Return the first term of the weight map, which makes up for classes of unequal size.
+
+    The paper gives no formula. Our choice, `"inverse_frequency"`, gives all pixels of a class together the same share,
+    and the map the mean 1: `n / (k * n_c)` for a class of n_c out of n pixels, where k classes occur in this label.
+
+    Args:
+        label: (H, W) integer class indices.
+        class_balance: `"inverse_frequency"`, `"none"` (1 everywhere), or one weight for each class index.
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        LabelError: If a class index has no weight.
+    """
+    if class_balance == "none":
+        return np.ones(label.shape, dtype=np.float32)
+    if class_balance == "inverse_frequency":
+        counts = np.bincount(label.ravel())
+        share = label.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    else:
+        share = np.asarray(class_balance, dtype=np.float64)
+        if label.max(initial=0) >= len(share):
+            raise LabelError(
+                f"label holds class {label.max()}, but class_balance gives weights for {len(share)} classes only; "
+                "add one for each class"
+            )
+    return np.asarray(share[label], dtype=np.float32)
+
+
+class BorderWeightsd(MapTransform):
+    """Add the paper's weight map: class balance plus `border_weight_map`.
+
+    It is computed once for each image, before any augmentation, and deformed together with the label afterwards.
+
+    Args:
+        keys: Key of the label, (1, H, W) class indices.
+        instances_key: Key of the instances, (1, H, W), 0 is background.
+        weight_key: Key to write, (1, H, W) float32.
+        w0: See `border_weight_map`; 0 leaves the class balance alone.
+        sigma_px: See `border_weight_map`.
+        class_balance: See `class_balance_map`.
+
+    Raises:
+        ConfigError: If there is more than one key, or a number is out of range.
+        LabelError: From the first sample that does not fit; the message names the case.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        instances_key: str = "instances",
+        weight_key: str = "weight",
+        w0: float = 10.0,
+        sigma_px: float = 5.0,
+        class_balance: ClassBalance = "inverse_frequency",
+    ) -> None:
+        super().__init__(keys)
+        if len(self.keys) != 1:
+            raise ConfigError(f"BorderWeightsd takes one key, the label's, got {list(self.keys)}")
+        border_weight_map(np.zeros((1, 1), dtype=np.uint8), w0, sigma_px)
+        self.instances_key = instances_key
+        self.weight_key = weight_key
+        self.w0 = w0
+        self.sigma_px = sigma_px
+        self.class_balance = class_balance
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the sample with its weight map."""
+        sample = dict(data)
+        label = np.asarray(sample[self.keys[0]])
+        instances = np.asarray(sample[self.instances_key])
+        try:
+            weight = class_balance_map(label[0], self.class_balance)
+            weight += border_weight_map(instances[0], self.w0, self.sigma_px)
+        except LabelError as error:
+            raise LabelError(f"case '{sample.get('case', 'unnamed')}': {error}") from error
+        sample[self.weight_key] = torch.from_numpy(weight[None])
+        return sample
+
+
+def _numbered_objects(instances: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int32], int]:
+    if instances.ndim != 2 or not (np.issubdtype(instances.dtype, np.integer)):
+        raise LabelError(
+            f"instances must be a 2D integer array, 0 for background, got {instances.ndim}D {instances.dtype}"
+        )
+    values, numbered = np.unique(instances, return_inverse=True)
+    if values.size and values[0] < 0:
+        raise LabelError(f"instances must not be negative, got {values[0]}; 0 is background, objects count from 1")
+    numbered = numbered.reshape(instances.shape).astype(np.int32)
+    if values.size and values[0] != 0:
+        numbered += 1
+    return numbered, int(numbered.max(initial=0))
+
+
+def _widened(box: tuple[slice, ...], by_px: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(
+        slice(max(side.start - by_px, 0), min(side.stop + by_px, length))
+        for side, length in zip(box, shape, strict=True)
+    )
