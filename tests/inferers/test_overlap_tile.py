@@ -1,0 +1,143 @@
+"""Law: tiles joined equal one pass over the whole mirrored image, which NumPy pads here."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.errors import ConfigError, ImageError, TileSizeError
+from pipeline.inferers import OverlapTileInferer
+from pipeline.networks import ValidUNet
+
+
+def whole_image_pass(image: torch.Tensor, network: ValidUNet) -> torch.Tensor:
+    """One forward pass over the image, mirrored by NumPy as far as the network wants."""
+    geometry = network.geometry
+    pads = [(0, 0), (0, 0)]
+    for length in image.shape[2:]:
+        pads.append((geometry.margin_px, geometry.input_px(length) - length - geometry.margin_px))
+    padded = torch.from_numpy(np.pad(image.numpy(), pads, mode="reflect"))
+    return network(padded)[:, :, : image.shape[2], : image.shape[3]]
+
+
+def random_case(
+    case: int, widths: tuple[int, int], dtype: torch.dtype
+) -> tuple[torch.Tensor, ValidUNet, OverlapTileInferer]:
+    torch.manual_seed(case)
+    rng = np.random.default_rng(case)
+    depth = int(rng.integers(1, 5))
+    channels = tuple(int(width) for width in rng.integers(*widths, depth + 1))
+    network = ValidUNet(int(rng.integers(1, 4)), 2, channels, int(rng.integers(1, 4))).eval().to(dtype)
+    geometry = network.geometry
+    tile_px = geometry.min_input_px + geometry.stride_px * int(rng.integers(0, 12))
+    size = (int(length) for length in rng.integers(1, 300, 2))
+    image = torch.randn(int(rng.integers(1, 3)), network.in_channels, *size, dtype=dtype)
+    return image, network, OverlapTileInferer(tile_px, batch_size=int(rng.integers(1, 4)))
+
+
+@pytest.mark.parametrize("case", range(30))
+def test_stitched_tiles_equal_one_pass_over_the_whole_image(case: int) -> None:
+    """In double precision, where what is left of a difference is no rounding."""
+    image, network, inferer = random_case(case, (2, 6), torch.float64)
+    with torch.inference_mode():
+        expected, stitched = whole_image_pass(image, network), inferer(image, network)
+    assert stitched.shape == expected.shape
+    assert expected.numel() < 50 or expected.std() > 0
+    assert (stitched - expected).abs().max() <= 1e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("case", range(30, 40))
+def test_in_float32_they_differ_by_rounding_alone(case: int) -> None:
+    image, network, inferer = random_case(case, (16, 25), torch.float32)
+    with torch.inference_mode():
+        expected, stitched = whole_image_pass(image, network), inferer(image, network)
+    assert (stitched - expected).abs().max() <= 1e-5 * expected.std()
+
+
+@pytest.mark.parametrize("tile_px", range(188, 573, 16))
+def test_every_legal_tile_size_gives_the_same(tile_px: int) -> None:
+    torch.manual_seed(0)
+    network = ValidUNet(channels=(2, 3, 4, 5, 6)).eval()
+    image = torch.randn(1, 1, 401, 150)
+    with torch.inference_mode():
+        expected = whole_image_pass(image, network)
+        stitched = OverlapTileInferer(tile_px)(image, network)
+    assert expected.std() > 0.01
+    assert (stitched - expected).abs().max() <= 1e-5 * expected.std()
+
+
+def test_tiles_off_the_pooling_grid_would_leave_seams() -> None:
+    """Why the stride is 384 and not the paper's 388: what this inferer must not do is seen to be wrong."""
+    torch.manual_seed(0)
+    network = ValidUNet(channels=(4, 8, 16, 32, 64)).eval()
+    image = torch.randn(1, 1, 572 + 388, 572)
+    with torch.inference_mode():
+        whole = network(image[:, :, : 572 + 384])
+        shifted_384, shifted_388 = network(image[:, :, 384 : 384 + 572]), network(image[:, :, 388:])
+    assert (shifted_384 - whole[:, :, 384:772]).abs().max() <= 1e-5 * whole.std()
+    assert (shifted_388[:, :, :384] - whole[:, :, 388:772]).abs().max() > 0.5 * whole.std()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (91, 92), (4, 5)], ids=str)
+def test_images_smaller_than_the_margin_are_mirrored_more_than_once(size: tuple[int, int]) -> None:
+    network = ValidUNet(channels=(2, 3, 4, 5, 6)).eval()
+    image = torch.randn(1, 1, *size)
+    with torch.inference_mode():
+        stitched = OverlapTileInferer()(image, network)
+        expected = whole_image_pass(image, network)
+    assert stitched.shape == (1, 2, *size)
+    assert torch.allclose(stitched, expected, atol=1e-6)
+
+
+def test_a_wrapped_network_is_looked_into() -> None:
+    network = ValidUNet(channels=(2, 3, 4)).eval()
+    wrapped = nn.DataParallel(network)
+    compiled = torch.compile(wrapped, backend="eager")
+    image = torch.randn(1, 1, 50, 60)
+    with torch.inference_mode():
+        expected = OverlapTileInferer(tile_px=76)(image, network)
+        assert torch.equal(OverlapTileInferer(tile_px=76)(image, wrapped), expected)
+        assert torch.equal(OverlapTileInferer(tile_px=76)(image, compiled), expected)
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    torch.manual_seed(0)
+    network = ValidUNet(channels=(8, 16, 32, 64, 128)).eval()
+    image = torch.randn(1, 1, 100, 120)
+    with torch.inference_mode():
+        exact = OverlapTileInferer()(image, network)
+        rounded = OverlapTileInferer(precision="bf16")(image, network)
+    assert rounded.dtype == torch.float32
+    difference = (rounded - exact).abs().max() / exact.std()
+    assert 0 < difference < 0.1
+
+
+def test_gradients_flow_through_the_tiles() -> None:
+    network = ValidUNet(channels=(2, 3, 4))
+    image = torch.randn(1, 1, 90, 40, requires_grad=True)
+    OverlapTileInferer(tile_px=network.geometry.min_input_px + 16)(image, network).sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+
+
+def test_a_network_without_geometry_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Conv2d has no geometry"):
+        OverlapTileInferer()(torch.zeros(1, 1, 10, 10), nn.Conv2d(1, 1, 3))
+
+
+def test_an_illegal_tile_is_refused_also_where_the_image_is_smaller() -> None:
+    with pytest.raises(TileSizeError, match="tile side 500 px"):
+        OverlapTileInferer(tile_px=500)(torch.zeros(1, 1, 10, 10), ValidUNet(channels=(2, 3, 4, 5, 6)))
+
+
+@pytest.mark.parametrize("shape", [(1, 10, 10), (1, 1, 0, 10), (0, 1, 10, 10)], ids=str)
+def test_an_empty_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match="not empty"):
+        OverlapTileInferer()(torch.zeros(shape), ValidUNet(channels=(2, 3)))
+
+
+def test_arguments_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size must be at least 1"):
+        OverlapTileInferer(batch_size=0)
+    with pytest.raises(ConfigError, match="precision must be one of"):
+        OverlapTileInferer(precision="fp8")  # type: ignore[arg-type]
