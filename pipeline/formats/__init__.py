@@ -1,0 +1,15 @@
+"""Image files in and segmentations out. Axis order is (row, column)."""
+
+from .inputs import Inputs as Inputs
+from .inputs import ResultPaths as ResultPaths
+from .inputs import find_inputs as find_inputs
+from .inputs import image_records as image_records
+from .inputs import plan_results as plan_results
+from .masks import write_instances as write_instances
+from .masks import write_mask as write_mask
+from .masks import write_probability as write_probability
+from .raster import RASTER_SUFFIXES as RASTER_SUFFIXES
+from .raster import RasterImage as RasterImage
+from .raster import read_image as read_image
+from .raster_reader import RasterReader as RasterReader
+from .whole_file import whole_file as whole_file
