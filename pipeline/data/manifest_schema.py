@@ -1,0 +1,162 @@
+"""The JSON Schema of data manifests; `data_manifests/manifest.schema.json` is the same, published for editors.
+
+A `description` here ends an error message ("expected ..."), so each says in words what its rule wants.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_TEXT: Final = {"type": "string", "minLength": 1, "description": "text that is not empty"}
+_URL: Final = {
+    "type": "string",
+    "pattern": r"^https?://[^\s]+(?!\n)$",
+    "description": "an address that starts with http:// or https://",
+}
+_NAME: Final = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$",
+    "description": "a name made of letters, digits, '.', '_' and '-' that starts with a letter or digit",
+}
+_PATH: Final = {
+    "type": "string",
+    "pattern": r"^(?![/~])(?!(?:.*/)?\.{1,2}(?:/|$))(?!.*//)[^\\:\x00-\x1f]*[^\\:/\x00-\x1f](?!\n)$",
+    "description": "a path relative to the data folder, with '/' between its parts and neither '.' nor '..' among them",
+}
+_SHA256: Final = {
+    "type": ["string", "null"],
+    "pattern": r"^[0-9a-f]{64}(?!\n)$",
+    "description": "a SHA-256 as 64 lower-case hexadecimal digits, or null where it is not known",
+}
+_LENGTH_MM: Final = {"type": "number", "exclusiveMinimum": 0, "description": "a length in mm, above 0"}
+
+
+def _record(required: tuple[str, ...], properties: dict[str, Any], description: str) -> dict[str, Any]:
+    """Return the schema of an object that takes these keys and no others."""
+    return {
+        "type": "object",
+        "description": description,
+        "required": list(required),
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _list(items: dict[str, Any], description: str, least: int = 1) -> dict[str, Any]:
+    """Return the schema of a list without repetitions."""
+    return {"type": "array", "minItems": least, "uniqueItems": True, "description": description, "items": items}
+
+
+_LICENCE: Final = {
+    **_record(
+        ("name",),
+        {"name": _TEXT, "url": _URL, "terms": _TEXT},
+        "the licence: its name, and its url, its terms, or both",
+    ),
+    "anyOf": [{"required": ["url"]}, {"required": ["terms"]}],
+}
+_GENERATED: Final = _record(
+    ("generator", "seed"),
+    {"generator": _TEXT, "seed": {"type": "integer", "minimum": 0, "description": "a seed, at least 0"}},
+    "the generator and its seed",
+)
+_PUBLISHED: Final = _record(
+    ("urls", "layout"),
+    {"urls": _list(_URL, "one address or more that the files come from, none of them twice"), "layout": _TEXT},
+    "the urls of the files and the layout of the folder they go to",
+)
+_SOURCE: Final = {
+    "type": "object",
+    "description": "a source: a generator and a seed, or urls and a layout",
+    "if": {"required": ["generator"]},
+    "then": _GENERATED,
+    "else": _PUBLISHED,
+}
+_CLASS: Final = _record(
+    ("index", "name", "stored_value"),
+    {
+        "index": {"type": "integer", "minimum": 0, "description": "a class index, at least 0; 0 is background"},
+        "name": _TEXT,
+        "stored_value": {"type": "integer", "description": "the value that stands for the class in label files"},
+    },
+    "a class: its index, its name and its stored_value",
+)
+_CASE: Final = _record(
+    ("id", "patient", "image", "label", "image_sha256", "label_sha256"),
+    {
+        "id": _NAME,
+        "patient": _NAME,
+        "block": _NAME,
+        "image": _PATH,
+        "label": _PATH,
+        "image_sha256": _SHA256,
+        "label_sha256": _SHA256,
+    },
+    "a case: its id, patient, image, label, image_sha256 and label_sha256, and its block where splits go by block",
+)
+
+MANIFEST_SCHEMA: Final[dict[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Data manifest",
+    **_record(
+        (
+            "name",
+            "version",
+            "description",
+            "licence",
+            "citation",
+            "source",
+            "classes",
+            "spacing_mm",
+            "slice_spacing_mm",
+            "split_unit",
+            "cases",
+            "splits",
+        ),
+        {
+            "$schema": {"type": "string", "description": "where this schema lies, for editors"},
+            "name": _NAME,
+            "version": {
+                "type": "string",
+                "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+(?!\n)$",
+                "description": "a version such as 1.0.0",
+            },
+            "description": _TEXT,
+            "licence": _LICENCE,
+            "citation": _TEXT,
+            "source": _SOURCE,
+            "classes": _list(_CLASS, "two classes or more, none of them twice", least=2),
+            "spacing_mm": {
+                "type": ["array", "null"],
+                "minItems": 2,
+                "maxItems": 2,
+                "items": _LENGTH_MM,
+                "description": "the spacing of pixels [row, column] in mm, or null where it is not known",
+            },
+            "slice_spacing_mm": {
+                "type": ["number", "null"],
+                "exclusiveMinimum": 0,
+                "description": "the spacing of slices in mm, above 0, or null where there is none or it is not known",
+            },
+            "split_unit": {
+                "enum": ["patient", "block"],
+                "description": "'patient', or 'block' with a split_unit_reason",
+            },
+            "split_unit_reason": _TEXT,
+            "cases": _list(_CASE, "one case or more, none of them twice"),
+            "splits": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": _NAME,
+                "additionalProperties": _list(_NAME, "ids of one case or more, none of them twice"),
+                "description": "one split or more: a name, and the ids of its cases",
+            },
+        },
+        "a data manifest",
+    ),
+    "if": {"required": ["split_unit"], "properties": {"split_unit": {"const": "block"}}},
+    "then": {
+        "required": ["split_unit_reason"],
+        "properties": {"cases": {"items": {"required": ["block"]}}},
+    },
+}

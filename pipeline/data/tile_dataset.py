@@ -1,0 +1,119 @@
+"""Training tiles: several from each case in an epoch, each drawn from (seed, epoch, case, repeat) and nothing else.
+
+The number of workers, the number of ranks and a restart therefore change nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from monai.data import DataLoader, Dataset
+from monai.transforms import Compose, RandomizableTrait
+from torch.utils.data import DistributedSampler
+from tqdm.auto import tqdm
+
+from ..errors import ConfigError, ManifestError
+
+
+class TileDataset(Dataset):
+    """A MONAI dataset that draws `tiles_per_case` tiles of each case in every epoch.
+
+    Everything in `transform` before its first random part is done once for each case, when the dataset is made, and
+    kept in memory: this also checks all images and labels before training starts.
+
+    Args:
+        data: Cases, as `Manifest.records` gives them.
+        transform: A `Compose`; its random part begins with `RandTiled`.
+        tiles_per_case: Tiles of each case in one epoch, at least 1.
+        seed: Seed of all draws.
+        progress: Show a progress bar while cases are prepared.
+
+    Raises:
+        ConfigError: If an argument is out of range.
+        ManifestError: If there is no case.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[Hashable, Any]],
+        transform: Compose,
+        tiles_per_case: int = 1,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        if len(data) == 0:
+            raise ManifestError("the training split has no cases; name a split of the manifest that has some")
+        if tiles_per_case < 1:
+            raise ConfigError(f"tiles_per_case must be at least 1, got {tiles_per_case}")
+        super().__init__(data, transform)
+        self.tiles_per_case = tiles_per_case
+        self.seed = seed
+        self.first_random = transform.get_index_of_first(lambda part: isinstance(part, RandomizableTrait))
+        cases = tqdm(data, desc="preparing cases", unit="case", disable=not progress, leave=False)
+        self.prepared = [transform(dict(case), end=self.first_random) for case in cases]
+
+    def __len__(self) -> int:
+        """Return the number of tiles in an epoch."""
+        return len(self.prepared) * self.tiles_per_case
+
+    def __getitem__(self, draw: int) -> Any:
+        """Return tile number `draw`, counted over all epochs."""
+        epoch, tile = divmod(draw, len(self))
+        repeat, case = divmod(tile, len(self.prepared))
+        seed = np.random.SeedSequence((self.seed, epoch, case, repeat)).generate_state(1)[0]
+        self.transform.set_random_state(seed=int(seed))
+        return self.transform(self.prepared[case], start=self.first_random)
+
+
+class TileSampler(DistributedSampler[int]):
+    """Hand out the tile numbers of a `TileDataset`, shuffled anew in each epoch and shared out over the ranks.
+
+    MONAI's engines call `set_epoch` when an epoch starts.
+
+    Args:
+        dataset: The dataset.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, dataset: TileDataset, seed: int = 0) -> None:
+        self._tiles_per_epoch = len(dataset)
+        super().__init__(
+            dataset,
+            num_replicas=idist.get_world_size(),
+            rank=idist.get_rank(),
+            shuffle=True,
+            seed=seed,
+            drop_last=False,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield this rank's tile numbers of the epoch."""
+        first = self.epoch * self._tiles_per_epoch
+        return (first + tile for tile in super().__iter__())
+
+
+def tile_loader(dataset: TileDataset, batch_size: int = 1, num_workers: int = 0) -> DataLoader:
+    """Return a loader of training tiles, the same tiles in the same order for any number of workers.
+
+    Args:
+        dataset: The tiles; its seed is the seed of their order as well.
+        batch_size: Tiles a step, on each rank.
+        num_workers: Processes that prepare tiles; 0 prepares them between the steps.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=TileSampler(dataset, dataset.seed),
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+    )
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the run ends in one place, with one message.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
