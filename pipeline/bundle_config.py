@@ -1,0 +1,98 @@
+"""Which config files a bundle run is made of, and what a checkpoint's run recorded of its network."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
+
+from .engines import RECORD_NAME, check_config
+from .errors import ConfigError, MissingFileError
+
+
+def config_files(bundle: str | Path, base: str, overlays: Sequence[str] = ()) -> list[Path]:
+    """Return `configs/<base>.yaml` of a bundle and its overlays, in the order in which they are merged.
+
+    Args:
+        bundle: Folder of the bundle.
+        base: `"train"` or `"inference"`.
+        overlays: Names of overlays, without suffix, such as `"demo"`.
+
+    Raises:
+        MissingFileError: If the folder is no bundle, or has no such overlay.
+    """
+    configs = Path(bundle) / "configs"
+    if not configs.is_dir():
+        raise MissingFileError(f"bundle {bundle} not found: a bundle is a folder with a configs folder in it")
+    return [_config_file(configs, name) for name in (base, *overlays)]
+
+
+def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
+    """Return `id=value` arguments as a mapping; values are read as MONAI's own command line reads them.
+
+    Raises:
+        ConfigError: If an argument has no `=`.
+
+    Examples:
+        >>> parse_overrides(["max_epochs=3", "network_def::channels=[8,16]", "device=cpu"])
+        {'max_epochs': 3, 'network_def::channels': [8, 16], 'device': 'cpu'}
+    """
+    overrides = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"argument '{setting}' must be id=value, for example max_epochs=5")
+        overrides[name] = DefaultParseValue(value)
+    return overrides
+
+
+def parse_bundle(files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
+    """Merge config files and overrides, and check that every id means something.
+
+    Raises:
+        ConfigError: If an id is unknown; the message names the nearest.
+    """
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in files])
+    parser.update(dict(overrides))
+    check_config(parser.get())
+    parser.parse()
+    return parser
+
+
+def recorded_network(checkpoint: Path, network_def: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the network that the run of a checkpoint recorded, if the run's folder is still around the checkpoint.
+
+    Only arguments are taken over, and only for the network that the bundle itself names: a record is data, not code.
+
+    Args:
+        checkpoint: `<run>/models/model.pt`; the record is `<run>/log/run.json`.
+        network_def: The bundle's own `network_def`.
+    """
+    record = checkpoint.resolve().parent.parent / "log" / RECORD_NAME
+    if checkpoint.resolve().parent.name != "models" or not record.is_file():
+        return None
+    try:
+        recorded = json.loads(record.read_text(encoding="utf-8")).get("network_def")
+    except (OSError, ValueError):
+        return None
+    if not isinstance(recorded, dict) or recorded.get("_target_") != network_def.get("_target_"):
+        return None
+    if any(isinstance(value, str) and value[:1] in "$@%" for value in recorded.values()):
+        return None
+    return recorded
+
+
+def _config_file(configs: Path, name: str) -> Path:
+    for suffix in (".yaml", ".yml", ".json"):
+        if (configs / f"{name}{suffix}").is_file():
+            return configs / f"{name}{suffix}"
+    names = sorted(file.stem for file in configs.iterdir() if file.suffix in (".yaml", ".yml"))
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+    raise MissingFileError(f"bundle {configs.parent} has no config '{name}'; {hint}")

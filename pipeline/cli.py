@@ -1,0 +1,125 @@
+"""The command `unet-pipeline`: thin ways to a bundle run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with 0, with 2 after an error that the user can mend, or with 130 after Ctrl-C."""
+    parser = _parser()
+    # argparse gives up on positional arguments that come after options, where people write id=value.
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        if options.command is not _train or any(setting.startswith("-") for setting in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.settings += rest
+    # These take seconds to import; a wrong argument should not have to wait for them.
+    from .engines import INTERRUPTED_STATUS, USER_ERROR_STATUS, user_error
+
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted; what was complete is kept", file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
+    except Exception as error:
+        mendable = user_error(error)
+        if mendable is None:
+            raise
+        print(f"unet-pipeline: error: {mendable}", file=sys.stderr)
+        sys.exit(USER_ERROR_STATUS)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from monai.bundle import run
+
+    from .bundle_config import config_files, parse_overrides
+
+    overrides = {"bundle_root": options.bundle, **parse_overrides(options.settings)}
+    if options.output is not None:
+        overrides["output_dir"] = str(options.output)
+    files = [str(file) for file in config_files(options.bundle, "train", options.overlay)]
+    with warnings.catch_warnings():
+        # The bundle was named on this command line: MONAI's reminder that configs run code is no news.
+        warnings.filterwarnings("ignore", message="parsing config_file")
+        run("training", config_file=files, **overrides)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from .bundle_config import parse_overrides
+    from .predict import Predictor, Wanted, predict_files
+
+    predictor = Predictor.from_bundle(options.bundle, options.checkpoint, options.overlay, parse_overrides(options.set))
+    plan = predict_files(
+        predictor,
+        options.inputs,
+        options.output,
+        Wanted(probability=options.probability, picture=options.picture),
+        overwrite=options.force,
+    )
+    print(f"{len(plan)} images segmented: {options.output}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unet-pipeline",
+        description="Train and apply the valid-padding U-Net of Ronneberger, Fischer and Brox through MONAI bundles.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train",
+        help="train a bundle",
+        description="Train a bundle: the same run as `python -m monai.bundle run training`.",
+        epilog="example: unet-pipeline train bundles/em_membrane_segmentation --overlay demo max_epochs=5",
+    )
+    train.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
+    train.add_argument(
+        "--overlay", action="append", default=[], metavar="NAME",
+        help="config laid over train.yaml, such as demo; may be given several times",
+    )  # fmt: skip
+    train.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER",
+        help="where everything that the run writes goes (default: the bundle's folder)",
+    )  # fmt: skip
+    train.add_argument(
+        "settings", nargs="*", metavar="id=value", help="value of a config id, such as max_epochs=5 or tile_px=380"
+    )
+    train.set_defaults(command=_train)
+
+    predict = commands.add_parser(
+        "predict",
+        help="segment images",
+        description="Segment PNG and TIFF images: single images, folders and multi-page stacks, 8 and 16 bit. Writes "
+        "<name>_mask (0 and 255) and <name>_instances, on the pixel grid of each image.",
+        epilog="example: unet-pipeline predict --bundle bundles/em_membrane_segmentation images -o masks --picture",
+    )
+    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="image files and folders of images")
+    predict.add_argument("--bundle", required=True, metavar="FOLDER", help="folder of the bundle")
+    predict.add_argument(
+        "--checkpoint", metavar="FILE", help="trained weights (default: models/model.pt of the bundle)"
+    )
+    predict.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where results go")
+    predict.add_argument(
+        "--probability", action="store_true", help="also write <name>_probability.tif, float32, a class a channel"
+    )
+    predict.add_argument(
+        "--picture", action="store_true", help="also write <name>_overlay.png, outlines on the image, to look at"
+    )
+    predict.add_argument(
+        "--overlay", action="append", default=[], metavar="NAME", help="config laid over inference.yaml"
+    )
+    predict.add_argument(
+        "--set", action="append", default=[], metavar="id=value",
+        help="value of a config id, such as precision=fp32 or tile_px=380; may be given several times",
+    )  # fmt: skip
+    predict.add_argument("--force", action="store_true", help="replace results of an earlier run")
+    predict.set_defaults(command=_predict)
+    return parser

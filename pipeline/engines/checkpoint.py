@@ -1,0 +1,197 @@
+"""Checkpoints that are written whole or not at all, resume to the last bit, and are refused when they do not fit.
+
+`model.pt` holds the bare state dict of the best network so far and is what a bundle ships. `last.pt` holds everything
+that training needs to go on. Both are read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
+from monai.engines import Evaluator, SupervisedTrainer
+from torch import nn
+
+from ..errors import CheckpointError, MissingFileError
+from ..formats import whole_file
+
+BEST_NAME = "model.pt"
+LAST_NAME = "last.pt"
+
+
+def save_whole(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written; what was there before is untouched.
+    """
+    # torch reports a full disk as an internal error of its zip writer; bytes written here give the plain OSError.
+    packed = io.BytesIO()
+    torch.save(dict(content), packed)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, overwrite=True) as partial:
+        partial.write_bytes(packed.getbuffer())
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU without running any code from it.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        CheckpointError: If it is not a checkpoint, or holds more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f"checkpoint {path} not found; train first or pass --checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that can be read safely ({_first_line(error)}); "
+            "expected a state dict saved by torch.save, such as the model.pt that training writes"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state dict of a network")
+    return content
+
+
+def load_network(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load the weights in `path` (a `model.pt` or a `last.pt`) into `network` and return it.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        CheckpointError: If it cannot be read, or belongs to another network; the message names the first difference.
+    """
+    content = read_checkpoint(path)
+    weights = content["network"] if isinstance(content.get("network"), dict) else content
+    difference = _first_difference(network.state_dict(), weights)
+    if difference:
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another network: {difference}; "
+            "use the network it was trained with (--overlay, or network_def::channels=...), or another checkpoint"
+        )
+    network.load_state_dict(weights)
+    return network
+
+
+class TrainingCheckpoint:
+    """Handler of a MONAI trainer: `last.pt` after epochs, `model.pt` whenever the key metric is the best so far.
+
+    Only rank 0 writes.
+
+    Args:
+        folder: Where the checkpoints go.
+        network: The bare network, not its `DistributedDataParallel` wrapper.
+        optimizer: The optimiser.
+        lr_scheduler: The learning-rate schedule.
+        evaluator: The evaluator whose key metric decides what is best.
+        average: The handler that averages weights, where there is one; `model.pt` then holds the average.
+        every_epochs: `last.pt` is written after so many epochs, and after the last.
+        resume: Go on from `last.pt`.
+
+    Raises:
+        MissingFileError: When training starts, if it is to resume and there is no `last.pt`.
+        CheckpointError: When training starts, if `last.pt` belongs to another network or another length of epochs.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
+        evaluator: Evaluator,
+        average: EMAHandler | None = None,
+        every_epochs: int = 1,
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.evaluator = evaluator
+        self.average = average
+        self.every_epochs = every_epochs
+        self.resume = resume
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best network goes."""
+        return self.folder / BEST_NAME
+
+    @property
+    def last_path(self) -> Path:
+        """Where the state of the training goes."""
+        return self.folder / LAST_NAME
+
+    def attach(self, trainer: SupervisedTrainer) -> None:
+        """Attach to the trainer, and to the evaluator."""
+        if self.resume:
+            trainer.add_event_handler(Events.STARTED, self._restore)
+        if idist.get_rank() == 0:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every_epochs), self._save_last)
+            trainer.add_event_handler(Events.COMPLETED, self._save_last)
+            self.evaluator.add_event_handler(Events.COMPLETED, self._save_best)
+
+    def _save_last(self, trainer: Engine) -> None:
+        save_whole(
+            {
+                "network": self.network.state_dict(),
+                "average": None if self.average is None else self.average.ema_model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "lr_scheduler": self.lr_scheduler.state_dict(),
+                "epoch": trainer.state.epoch,
+                "epoch_length": trainer.state.epoch_length,
+                "best_metric": float(self.evaluator.state.best_metric),
+                "best_metric_epoch": self.evaluator.state.best_metric_epoch,
+            },
+            self.last_path,
+        )
+
+    def _save_best(self, evaluator: Engine) -> None:
+        if evaluator.state.best_metric_epoch == evaluator.state.epoch:
+            best = self.network if self.average is None else self.average.ema_model
+            save_whole(best.state_dict(), self.best_path)
+
+    def _restore(self, trainer: Engine) -> None:
+        load_network(self.network, self.last_path)
+        content = read_checkpoint(self.last_path)
+        if content.get("epoch_length") != trainer.state.epoch_length:
+            raise CheckpointError(
+                f"{self.last_path} was written by a run of {content.get('epoch_length')} steps an epoch, this one has "
+                f"{trainer.state.epoch_length}; resume with the same data, tiles_per_case, batch_size and processes"
+            )
+        if (self.average is None) != (content["average"] is None):
+            raise CheckpointError(
+                f"{self.last_path} was written with another averaging of weights; resume as it was run"
+            )
+        if self.average is not None:
+            self.average.ema_model.load_state_dict(content["average"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.lr_scheduler.load_state_dict(content["lr_scheduler"])
+        trainer.state.epoch = content["epoch"]
+        trainer.state.iteration = content["epoch"] * content["epoch_length"]
+        self.evaluator.state.best_metric = content["best_metric"]
+        self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
+
+
+def _first_difference(wanted: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> str | None:
+    for name, tensor in wanted.items():
+        if name not in given:
+            return f"it has no {name}"
+        found = given[name]
+        if not isinstance(found, torch.Tensor) or found.shape != tensor.shape:
+            shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            return f"{name} is {shape}, expected {tuple(tensor.shape)}"
+    extra = next((name for name in given if name not in wanted), None)
+    return None if extra is None else f"it also has {extra}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0][:120] or type(error).__name__

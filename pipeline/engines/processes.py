@@ -1,0 +1,33 @@
+"""Joining the processes of a distributed run."""
+
+from __future__ import annotations
+
+import ignite.distributed as idist
+import torch
+
+from ..errors import ConfigError
+
+
+def join_processes(backend: str, device: torch.device) -> None:
+    """Join the processes that `torchrun` started; every rank must call this before it makes anything distributed.
+
+    Args:
+        backend: `"nccl"` for GPUs, `"gloo"` for CPUs.
+        device: The device of this process.
+
+    Raises:
+        ConfigError: If there is no such GPU, or the backend is not available.
+    """
+    if device.type == "cuda":
+        found = torch.cuda.device_count()
+        if (device.index or 0) >= found:
+            raise ConfigError(
+                f"device {device} does not exist: this machine shows {found} GPUs; start as many processes as GPUs "
+                "(--nproc_per_node), or pass --backend gloo --device cpu"
+            )
+        torch.cuda.set_device(device)
+    if not torch.distributed.is_backend_available(backend):
+        raise ConfigError(f"backend '{backend}' is not in this build of torch; pass --backend gloo --device cpu")
+    torch.distributed.init_process_group(backend)
+    # Ignite joins with a collective call of its own, which hangs later where only some ranks come to make it.
+    idist.get_world_size()

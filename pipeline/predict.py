@@ -1,0 +1,178 @@
+"""Segment image files with a bundle: every page of every file, on its own pixel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data import decollate_batch
+from monai.inferers import Inferer
+from monai.transforms import Compose, LoadImaged
+from torch import nn
+from tqdm.auto import tqdm
+
+from .bundle_config import config_files, parse_bundle, recorded_network
+from .engines import load_network
+from .formats import (
+    RasterImage,
+    ResultPaths,
+    find_inputs,
+    plan_results,
+    read_image,
+    write_instances,
+    write_mask,
+    write_probability,
+)
+from .inferers import class_mask
+from .reports import overlay_picture, save_picture
+from .transforms import interior_instances
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A bundle's way from an image to class probabilities.
+
+    Attributes:
+        preprocessing: What comes after the image is loaded; takes and gives `{"image": (C, H, W)}`.
+        network: The trained network, in evaluation mode.
+        inferer: Applies the network to an image of any size.
+        postprocessing: Takes and gives `{"pred": (C, H, W)}`: from logits to probabilities.
+        device: Where the network runs.
+    """
+
+    preprocessing: Compose
+    network: nn.Module
+    inferer: Inferer
+    postprocessing: Compose
+    device: torch.device
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: str | Path,
+        checkpoint: str | Path | None = None,
+        overlays: Sequence[str] = (),
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Predictor:
+        """Make the parts that the bundle's `inference.yaml` declares.
+
+        Args:
+            bundle: Folder of the bundle.
+            checkpoint: The weights; `models/model.pt` of the bundle by default. Where they lie in the folder of their
+                run, the network is that of the run's record.
+            overlays: Names of overlays on `inference.yaml`.
+            overrides: Values of config ids.
+
+        Raises:
+            MissingFileError: If the bundle, an overlay or the checkpoint is not there.
+            ConfigError: If an override names an unknown id.
+            CheckpointError: If the checkpoint belongs to another network.
+        """
+        chosen = dict(overrides or {})
+        files = config_files(bundle, "inference", overlays)
+        path = Path(bundle) / "models" / "model.pt" if checkpoint is None else Path(checkpoint)
+        parser = parse_bundle(files, {"bundle_root": str(bundle), "checkpoint_path": str(path), **chosen})
+        if not any(name.partition("::")[0].partition("#")[0] == "network_def" for name in chosen):
+            recorded = recorded_network(path, parser.get("network_def"))
+            if recorded is not None:
+                parser["network_def"] = recorded
+                parser.parse(reset=True)
+        device = torch.device(parser.get_parsed_content("device"))
+        network = parser.get_parsed_content("network_def").to(device=device, memory_format=torch.channels_last)
+        load_network(network, path)
+        return cls(
+            preprocessing=parser.get_parsed_content("preprocessing"),
+            network=network.eval(),
+            inferer=parser.get_parsed_content("inferer"),
+            postprocessing=parser.get_parsed_content("postprocessing"),
+            device=device,
+        )
+
+    @torch.inference_mode()
+    def probability(self, page: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the class probabilities of one page.
+
+        Args:
+            page: (channel, row, column), as `read_image` gives it.
+
+        Returns:
+            (class, row, column) float32, of the same rows and columns.
+        """
+        after_loading = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
+        sample = self.preprocessing({"image": torch.from_numpy(page.astype(np.float32))}, start=after_loading)
+        logits = self.inferer(torch.as_tensor(sample["image"])[None].to(self.device), self.network)
+        (output,) = decollate_batch({"pred": logits})
+        return np.asarray(self.postprocessing(output)["pred"].float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results are written besides the mask and the instances."""
+
+    probability: bool = False
+    picture: bool = False
+
+    @property
+    def kinds(self) -> list[Any]:
+        """Names of the results, as `plan_results` takes them."""
+        return ["mask", "instances", *["probability"] * self.probability, *["overlay"] * self.picture]
+
+
+def predict_files(
+    predictor: Predictor,
+    inputs: Sequence[str | Path],
+    folder: str | Path,
+    wanted: Wanted | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> list[ResultPaths]:
+    """Segment files and folders of images into `folder`.
+
+    All inputs are read and checked before the first result is written.
+
+    Args:
+        predictor: The bundle.
+        inputs: PNG and TIFF files, single images or stacks, and folders of such.
+        folder: Where results go; it is made.
+        wanted: Which results.
+        overwrite: Replace results of an earlier run.
+        progress: Show a progress bar over pages.
+
+    Returns:
+        The paths of the results, in the order of the images.
+
+    Raises:
+        PipelineError: One of its kinds, if an input cannot be used or a result cannot be written.
+    """
+    wanted = wanted or Wanted()
+    plan = plan_results(find_inputs(inputs).images, folder, kinds=wanted.kinds, overwrite=overwrite)
+    pages = sum(read_image(results.source).pages for results in plan)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tqdm(total=pages, desc="predicting", unit="page", disable=not progress) as bar:
+        for results in plan:
+            image = read_image(results.source)
+            probabilities = []
+            for page in image.pixels:
+                probabilities.append(predictor.probability(page))
+                bar.update()
+            _write(results, image, np.stack(probabilities), wanted, overwrite)
+    return plan
+
+
+def _write(
+    results: ResultPaths, image: RasterImage, probability: npt.NDArray[np.float32], wanted: Wanted, overwrite: bool
+) -> None:
+    masks = np.stack([class_mask(page) for page in probability])
+    write_mask(results.mask, masks, like=image, overwrite=overwrite)
+    # Each page is numbered for itself: pages of a stack are images of their own.
+    instances = np.stack([interior_instances(mask > 0) for mask in masks])
+    write_instances(results.instances, instances, like=image, overwrite=overwrite)
+    if wanted.probability:
+        write_probability(results.probability, probability, like=image, overwrite=overwrite)
+    if wanted.picture:
+        save_picture(results.overlay, overlay_picture(image.pixels[0, :1], pred=instances[0]))
