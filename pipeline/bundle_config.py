@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
-from .engines import RECORD_NAME, check_config
+from .engines import RECORD_NAME, check_config, override
 from .errors import ConfigError, MissingFileError
 
 
@@ -55,11 +56,16 @@ def parse_bundle(files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigP
     """Merge config files and overrides, and check that every id means something.
 
     Raises:
-        ConfigError: If an id is unknown; the message names the nearest.
+        ConfigError: If an id is unknown, with the nearest that exists; or if a file is not YAML.
     """
     parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
-    parser.update(dict(overrides))
+    try:
+        parser.read_config([str(file) for file in files])
+    except (yaml.YAMLError, ValueError) as error:
+        names = " or ".join(file.name for file in files)
+        raise ConfigError(f"config {names} is not valid: {' '.join(str(error).split())}; correct it there") from error
+    for name, value in overrides.items():
+        override(parser, name, value)
     check_config(parser.get())
     parser.parse()
     return parser
@@ -78,14 +84,23 @@ def recorded_network(checkpoint: Path, network_def: Mapping[str, Any]) -> dict[s
     if checkpoint.resolve().parent.name != "models" or not record.is_file():
         return None
     try:
-        recorded = json.loads(record.read_text(encoding="utf-8")).get("network_def")
+        content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    recorded = content.get("network_def") if isinstance(content, dict) else None
     if not isinstance(recorded, dict) or recorded.get("_target_") != network_def.get("_target_"):
         return None
-    if any(isinstance(value, str) and value[:1] in "$@%" for value in recorded.values()):
-        return None
-    return recorded
+    arguments = {name: value for name, value in recorded.items() if name != "_target_"}
+    return recorded if _is_plain(arguments) else None
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value holds nothing that MONAI would run or look up, at any depth."""
+    if isinstance(value, dict):
+        return all(name[:1] != "_" and _is_plain(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    return not isinstance(value, str) or value[:1] not in ("$", "@", "%")
 
 
 def _config_file(configs: Path, name: str) -> Path:

@@ -9,46 +9,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .exit_status import say_in_one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with 0, with 2 after an error that the user can mend, or with 130 after Ctrl-C."""
-    parser = _parser()
+    parser = command_line_parser()
     # argparse gives up on positional arguments that come after options, where people write id=value.
     options, rest = parser.parse_known_args(arguments)
     if rest:
         if options.command is not _train or any(setting.startswith("-") for setting in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.settings += rest
-    # These take seconds to import; a wrong argument should not have to wait for them.
-    from .engines import INTERRUPTED_STATUS, USER_ERROR_STATUS, user_error
-
     try:
         options.command(options)
-    except KeyboardInterrupt:
-        print("interrupted; what was complete is kept", file=sys.stderr)
-        sys.exit(INTERRUPTED_STATUS)
-    except Exception as error:
-        mendable = user_error(error)
-        if mendable is None:
+    except (Exception, KeyboardInterrupt) as error:
+        status = say_in_one_line(error, program="unet-pipeline: ")
+        if status is None:
             raise
-        print(f"unet-pipeline: error: {mendable}", file=sys.stderr)
-        sys.exit(USER_ERROR_STATUS)
+        sys.exit(status)
 
 
 def _train(options: argparse.Namespace) -> None:
+    # These take seconds to import; a wrong argument should not have to wait for them.
     from monai.bundle import run
 
-    from .bundle_config import config_files, parse_overrides
+    from .bundle_config import config_files, parse_bundle, parse_overrides
 
     overrides = {"bundle_root": options.bundle, **parse_overrides(options.settings)}
     if options.output is not None:
         overrides["output_dir"] = str(options.output)
-    files = [str(file) for file in config_files(options.bundle, "train", options.overlay)]
+    files = config_files(options.bundle, "train", options.overlay)
+    parse_bundle(files, overrides)
     with warnings.catch_warnings():
         # The bundle was named on this command line: MONAI's reminder that configs run code is no news.
         warnings.filterwarnings("ignore", message="parsing config_file")
-        run("training", config_file=files, **overrides)
+        run("training", config_file=[str(file) for file in files], **overrides)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -66,7 +62,8 @@ def _predict(options: argparse.Namespace) -> None:
     print(f"{len(plan)} images segmented: {options.output}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="unet-pipeline",
         description="Train and apply the valid-padding U-Net of Ronneberger, Fischer and Brox through MONAI bundles.",

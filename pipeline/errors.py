@@ -5,10 +5,10 @@
     PipelineError
     ├── TileSizeError       (ValueError)         a tile side that a valid U-Net cannot take
     ├── ImageError          (ValueError)         an image file or array that cannot be used
-    ├── LabelError          (ValueError)         a label that does not fit its image or its classes
+    ├── LabelError          (ValueError)         a label that does not fit its image, its classes or its logits
     ├── ManifestError       (ValueError)         a data manifest, or files that differ from it
     ├── ConfigError         (ValueError)         a bundle config: an unknown id, a value out of range
-    ├── CheckpointError     (RuntimeError)       a checkpoint that is missing its network, or holds another
+    ├── CheckpointError     (RuntimeError)       a checkpoint that cannot be read, or belongs to another network
     ├── TrainingError       (RuntimeError)       a run that cannot go on: a loss that is not finite
     ├── MissingFileError    (FileNotFoundError)  a file or folder that is not there
     └── OutputError         (OSError)            a result that cannot be written, or would overwrite

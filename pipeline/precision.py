@@ -12,7 +12,11 @@ Precision = Literal["fp32", "bf16", "auto"]
 
 
 def check_precision(precision: str) -> None:
-    """Refuse a name that is not a precision."""
+    """Refuse a name that is not a precision.
+
+    Raises:
+        ConfigError: If it is not one of `Precision`.
+    """
     if precision not in get_args(Precision):
         raise ConfigError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
 

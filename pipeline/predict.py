@@ -17,7 +17,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .bundle_config import config_files, parse_bundle, recorded_network
-from .engines import load_network
+from .engines import check_config, load_network
 from .formats import (
     RasterImage,
     ResultPaths,
@@ -81,6 +81,7 @@ class Predictor:
             recorded = recorded_network(path, parser.get("network_def"))
             if recorded is not None:
                 parser["network_def"] = recorded
+                check_config(parser.get())
                 parser.parse(reset=True)
         device = torch.device(parser.get_parsed_content("device"))
         network = parser.get_parsed_content("network_def").to(device=device, memory_format=torch.channels_last)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import uuid
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OutputError
+from ..formats import whole_file
 
 _SHORT: Final = 3
 _LONG: Final = 4
@@ -64,20 +63,13 @@ def write_frozen_tiff(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
         OutputError: If the file cannot be written.
     """
     content = frozen_tiff_bytes(pixels)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    if path.is_file() and path.read_bytes() == content:
+        return
     try:
-        if path.is_file() and path.read_bytes() == content:
-            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        msg = f"image {path} cannot be written: {reason}; choose a folder that you may write to and that has room"
-        raise OutputError(msg) from error
+        raise OutputError(
+            f"cannot make folder {path.parent}: {error.strerror}; choose one that you may write to"
+        ) from error
+    with whole_file(path, overwrite=True) as partial:
+        partial.write_bytes(content)

@@ -11,6 +11,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, RandomizableTrait
 from torch.utils.data import DistributedSampler
@@ -103,7 +104,14 @@ def tile_loader(dataset: TileDataset, batch_size: int = 1, num_workers: int = 0)
         dataset: The tiles; its seed is the seed of their order as well.
         batch_size: Tiles a step, on each rank.
         num_workers: Processes that prepare tiles; 0 prepares them between the steps.
+
+    Raises:
+        ConfigError: If a number is out of range.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    if num_workers < 0:
+        raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -111,6 +119,9 @@ def tile_loader(dataset: TileDataset, batch_size: int = 1, num_workers: int = 0)
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=_leave_interrupts_to_the_parent,
+        # A loader draws a seed for workers that have no use for one, at times that depend on their number. Drawn from
+        # torch's own generator, it would change the dropout of the network.
+        generator=torch.Generator(),
     )
 
 

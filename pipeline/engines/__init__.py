@@ -4,14 +4,14 @@ from .checkpoint import TrainingCheckpoint as TrainingCheckpoint
 from .checkpoint import load_network as load_network
 from .checkpoint import read_checkpoint as read_checkpoint
 from .checkpoint import save_whole as save_whole
+from .declared import declared as declared
 from .evaluation_record import EvaluationRecord as EvaluationRecord
+from .last_validation import LastValidation as LastValidation
 from .mask_writer import MaskWriter as MaskWriter
-from .one_line_errors import INTERRUPTED_STATUS as INTERRUPTED_STATUS
-from .one_line_errors import USER_ERROR_STATUS as USER_ERROR_STATUS
 from .one_line_errors import report_errors_in_one_line as report_errors_in_one_line
-from .one_line_errors import user_error as user_error
 from .pictures import BestPicture as BestPicture
 from .pictures import TilePictures as TilePictures
+from .processes import check_device as check_device
 from .processes import join_processes as join_processes
 from .progress_bar import TrainingProgressBar as TrainingProgressBar
 from .reseed import ReseedEpochs as ReseedEpochs
@@ -19,5 +19,7 @@ from .run_record import RECORD_NAME as RECORD_NAME
 from .run_record import RunRecord as RunRecord
 from .running_config import check_config as check_config
 from .running_config import check_running_config as check_running_config
+from .running_config import override as override
+from .weight_average import WeightAverage as WeightAverage
 from .weighted_update import WeightedUpdate as WeightedUpdate
 from .weighted_update import step_loss as step_loss

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import EMAHandler
 from monai.engines import Evaluator, SupervisedTrainer
 from torch import nn
 
 from ..errors import CheckpointError, MissingFileError
 from ..formats import whole_file
+from .weight_average import WeightAverage
 
 BEST_NAME = "model.pt"
 LAST_NAME = "last.pt"
@@ -48,9 +49,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: If it is not a checkpoint, or holds more than tensors and plain values.
     """
     if not Path(path).is_file():
-        raise MissingFileError(f"checkpoint {path} not found; train first or pass --checkpoint")
+        raise MissingFileError(f"checkpoint {path} not found; train first, or name another checkpoint (--checkpoint)")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A file of another pickle protocol is refused below, or is fine.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read safely ({_first_line(error)}); "
@@ -62,7 +66,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_network(network: nn.Module, path: str | Path) -> nn.Module:
-    """Load the weights in `path` (a `model.pt` or a `last.pt`) into `network` and return it.
+    """Load the weights in `path` into `network` and return it.
+
+    Args:
+        network: The network.
+        path: A `model.pt`, or a `last.pt`, of which the trained weights are taken and not their average.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -97,7 +105,8 @@ class TrainingCheckpoint:
 
     Raises:
         MissingFileError: When training starts, if it is to resume and there is no `last.pt`.
-        CheckpointError: When training starts, if `last.pt` belongs to another network or another length of epochs.
+        CheckpointError: When training starts, if `last.pt` belongs to another network or another schedule: other
+            epochs, steps an epoch or learning rates, or another averaging of weights.
     """
 
     def __init__(
@@ -107,7 +116,7 @@ class TrainingCheckpoint:
         optimizer: torch.optim.Optimizer,
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
         evaluator: Evaluator,
-        average: EMAHandler | None = None,
+        average: WeightAverage | None = None,
         every_epochs: int = 1,
         resume: bool = False,
     ) -> None:
@@ -143,11 +152,12 @@ class TrainingCheckpoint:
         save_whole(
             {
                 "network": self.network.state_dict(),
-                "average": None if self.average is None else self.average.ema_model.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "lr_scheduler": self.lr_scheduler.state_dict(),
                 "epoch": trainer.state.epoch,
                 "epoch_length": trainer.state.epoch_length,
+                "max_epochs": trainer.state.max_epochs,
                 "best_metric": float(self.evaluator.state.best_metric),
                 "best_metric_epoch": self.evaluator.state.best_metric_epoch,
             },
@@ -156,29 +166,38 @@ class TrainingCheckpoint:
 
     def _save_best(self, evaluator: Engine) -> None:
         if evaluator.state.best_metric_epoch == evaluator.state.epoch:
-            best = self.network if self.average is None else self.average.ema_model
+            best = self.network if self.average is None else self.average.network
             save_whole(best.state_dict(), self.best_path)
 
     def _restore(self, trainer: Engine) -> None:
         load_network(self.network, self.last_path)
         content = read_checkpoint(self.last_path)
-        if content.get("epoch_length") != trainer.state.epoch_length:
-            raise CheckpointError(
-                f"{self.last_path} was written by a run of {content.get('epoch_length')} steps an epoch, this one has "
-                f"{trainer.state.epoch_length}; resume with the same data, tiles_per_case, batch_size and processes"
-            )
-        if (self.average is None) != (content["average"] is None):
-            raise CheckpointError(
-                f"{self.last_path} was written with another averaging of weights; resume as it was run"
-            )
+        self._check_schedule(trainer, content)
         if self.average is not None:
-            self.average.ema_model.load_state_dict(content["average"])
+            self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.lr_scheduler.load_state_dict(content["lr_scheduler"])
         trainer.state.epoch = content["epoch"]
         trainer.state.iteration = content["epoch"] * content["epoch_length"]
         self.evaluator.state.best_metric = content["best_metric"]
         self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
+
+    def _check_schedule(self, trainer: Engine, content: Mapping[str, Any]) -> None:
+        """Refuse to go on where the config asks for something that the saved state would silently override."""
+        if "optimizer" not in content or "lr_scheduler" not in content:
+            raise CheckpointError(f"{self.last_path} holds no state of a training; resume from the last.pt of a run")
+        if (self.average is None) != (content.get("average") is None):
+            raise CheckpointError(f"{self.last_path} was written with another averaging of weights; resume as it was")
+        for what, saved, wanted in (
+            ("steps an epoch", content.get("epoch_length"), trainer.state.epoch_length),
+            ("max_epochs", content.get("max_epochs"), trainer.state.max_epochs),
+            ("learning rates", content["lr_scheduler"].get("base_lrs"), self.lr_scheduler.state_dict().get("base_lrs")),
+        ):
+            if saved != wanted:
+                raise CheckpointError(
+                    f"{self.last_path} was written by a run of {what} {saved}, this one has {wanted}; resume with the "
+                    "same data, tiles_per_case, batch_size, processes, max_epochs and learning_rate, or start a new run"
+                )
 
 
 def _first_difference(wanted: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..errors import OutputError
 from ..formats import ResultPaths, write_mask
 from ..inferers import class_mask
 
@@ -40,6 +41,8 @@ class MaskWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         for sample, output in zip(evaluator.state.batch, evaluator.state.output, strict=True):
             path = ResultPaths(Path(sample["source"]), self.folder).mask
+            if path.exists() and not self.overwrite:
+                raise OutputError(f"{path} already exists; pass --overwrite true, or another --output_dir")
             write_mask(path, class_mask(output["pred"].float().cpu().numpy()), overwrite=self.overwrite)
             self._written += 1
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import TracebackType
 
-from ..errors import PipelineError
-
-USER_ERROR_STATUS = 2
-INTERRUPTED_STATUS = 130
+from ..exit_status import say_in_one_line, user_error
 
 
 def report_errors_in_one_line() -> None:
@@ -18,26 +16,19 @@ def report_errors_in_one_line() -> None:
     ours. Called by the `initialize` section of a bundle.
     """
     sys.excepthook = _report
-
-
-def user_error(error: BaseException | None) -> PipelineError | None:
-    """Return the error that the user can mend in a chain of causes: MONAI wraps what happens while a config is read."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, PipelineError):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
+    threading.excepthook = _report_in_thread
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    # An exit from inside the hook sets the status of the process; merely returning would leave it at 1.
-    mendable = user_error(error)
-    if mendable is not None:
-        print(f"error: {mendable}", file=sys.stderr)
-        raise SystemExit(USER_ERROR_STATUS)
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted; what was complete is kept", file=sys.stderr)
-        raise SystemExit(INTERRUPTED_STATUS)
-    sys.__excepthook__(kind, error, traceback)
+    status = say_in_one_line(error)
+    if status is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        # An exit from inside the hook sets the status of the process; merely returning would leave it at 1.
+        raise SystemExit(status)
+
+
+def _report_in_thread(arguments: threading.ExceptHookArgs) -> None:
+    # TensorBoard writes in a thread, and raises the error of that thread again in the next call that the run makes.
+    if user_error(arguments.exc_value) is None:
+        threading.__excepthook__(arguments)

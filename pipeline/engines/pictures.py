@@ -31,6 +31,7 @@ class TilePictures:
         """Attach to the trainer."""
         if idist.get_rank() == 0:
             trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every_epochs), self)
+            trainer.add_event_handler(Events.COMPLETED, self._flush)
 
     def __call__(self, trainer: Engine) -> None:
         """Write the picture."""
@@ -41,6 +42,10 @@ class TilePictures:
         inside = image[:, margins[0] : margins[0] + label.shape[1], margins[1] : margins[1] + label.shape[2]]
         picture = overlay_picture(inside[:1].numpy(), label.numpy().astype(np.int64), _classes(pred), weight.numpy())
         self.summary_writer.add_image("training tile", picture, trainer.state.epoch, dataformats="HWC")
+
+    def _flush(self, trainer: Engine) -> None:
+        # What TensorBoard has not written yet when the process ends is lost, and so is the error if it cannot.
+        self.summary_writer.flush()
 
 
 class BestPicture:

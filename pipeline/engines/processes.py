@@ -1,4 +1,4 @@
-"""Joining the processes of a distributed run."""
+"""The device of a process, and joining the processes of a distributed run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ import torch
 from ..errors import ConfigError
 
 
-def join_processes(backend: str, device: torch.device) -> None:
+def check_device(device: torch.device) -> None:
+    """Refuse a GPU that this machine does not have.
+
+    Raises:
+        ConfigError: If there is no such GPU.
+    """
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device} does not exist: this machine shows {torch.cuda.device_count()} GPUs; start no more "
+            "processes than GPUs (--nproc_per_node), or pass --device cpu (with several processes: --backend gloo, too)"
+        )
+
+
+def join_processes(backend: str, device: torch.device | str) -> None:
     """Join the processes that `torchrun` started; every rank must call this before it makes anything distributed.
 
     Args:
@@ -18,13 +31,9 @@ def join_processes(backend: str, device: torch.device) -> None:
     Raises:
         ConfigError: If there is no such GPU, or the backend is not available.
     """
+    device = torch.device(device)
+    check_device(device)
     if device.type == "cuda":
-        found = torch.cuda.device_count()
-        if (device.index or 0) >= found:
-            raise ConfigError(
-                f"device {device} does not exist: this machine shows {found} GPUs; start as many processes as GPUs "
-                "(--nproc_per_node), or pass --backend gloo --device cpu"
-            )
         torch.cuda.set_device(device)
     if not torch.distributed.is_backend_available(backend):
         raise ConfigError(f"backend '{backend}' is not in this build of torch; pass --backend gloo --device cpu")

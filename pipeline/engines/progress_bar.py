@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 
 class TrainingProgressBar:
-    """Handler that shows loss, learning rate, latest score, steps per second and the time that is left.
+    """Handler that shows the epoch, loss, latest score, steps per second and the time that is left.
 
     Args:
         evaluator: The evaluator whose key metric is shown.
@@ -34,7 +34,7 @@ class TrainingProgressBar:
 
     def _open(self, trainer: Engine) -> None:
         total = trainer.state.max_epochs * trainer.state.epoch_length
-        self._bar = tqdm(total=total, initial=trainer.state.iteration, unit="step", dynamic_ncols=True)
+        self._bar = tqdm(total=total, initial=trainer.state.iteration, unit="step", dynamic_ncols=True, mininterval=1)
         self._bar.set_description("training")
 
     def _step(self, trainer: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from monai.engines import Evaluator
 
 from .. import __version__
 from ..data import Manifest
+from ..errors import OutputError
 from ..formats import whole_file
 from .checkpoint import TrainingCheckpoint
 from .running_config import running_parser
@@ -36,8 +38,9 @@ logger = logging.getLogger("unet_pipeline")
 class RunRecord:
     """Handler that keeps `run.json` during training, and says at the end what came out and where it is.
 
-    The file is written when training starts, after every validation and at the end, each time whole. Its `status` is
-    `"running"`, `"completed"`, `"interrupted"` or `"failed"`. It names no folders of the machine and no patients.
+    The file is written when training starts, after every epoch and validation and at the end, each time whole. Its
+    `status` is `"running"`, `"completed"`, `"interrupted"` or `"failed"`. It names no folders of the machine and no
+    patients.
 
     Args:
         folder: Where the record goes.
@@ -74,7 +77,6 @@ class RunRecord:
             return
         trainer.add_event_handler(Events.STARTED, self._start)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
         trainer.add_event_handler(Events.COMPLETED, self._finish)
         trainer.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
         self.evaluator.add_event_handler(Events.COMPLETED, self._score)
@@ -107,13 +109,13 @@ class RunRecord:
 
     def _step(self, trainer: Engine) -> None:
         self._losses.append(trainer.state.output["loss"])
-
-    def _epoch(self, trainer: Engine) -> None:
-        # A validation of this epoch may have come before, depending on the order of the handlers.
-        entry = self._entry(trainer.state.epoch)
-        entry["loss"] = sum(self._losses) / len(self._losses)
-        entry["wall_time_s"] = self._wall_time_s()
-        self._losses.clear()
+        if trainer.state.iteration % trainer.state.epoch_length == 0:
+            # Now and not when the epoch is completed: a checkpoint of this epoch may be all that a resume will find.
+            entry = self._entry(trainer.state.epoch)
+            entry["loss"] = sum(self._losses) / len(self._losses)
+            entry["wall_time_s"] = self._wall_time_s()
+            self._losses.clear()
+            self._write()
 
     def _score(self, evaluator: Engine) -> None:
         if self._record:
@@ -140,7 +142,9 @@ class RunRecord:
     def _fail(self, trainer: Engine, error: BaseException) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
         if self._record:
-            self._close("interrupted" if interrupted else "failed")
+            # A disk that is full stops the record, too; what stopped the run is the error to report.
+            with contextlib.suppress(OutputError):
+                self._close("interrupted" if interrupted else "failed")
         if interrupted and self.checkpoint.last_path.is_file():
             logger.info("last checkpoint: %s; go on from it with --resume true", self.checkpoint.last_path)
         raise error

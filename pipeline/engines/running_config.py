@@ -1,4 +1,4 @@
-"""The config of the bundle run that is going on, and a check that every id in it means something."""
+"""The config of the bundle run that is going on, and a check that every id in it means something and exists."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import inspect
 import pydoc
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from monai.bundle import ConfigParser
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
+from monai.bundle.reference_resolver import ReferenceResolver
 
 from ..errors import ConfigError
+from .processes import check_device
+
+Owner = TypeVar("Owner")
 
 # Ids that MONAI, its tools or a person start from, so that nothing in a config need refer to them.
 _SECTIONS = ("_meta_", "imports", "initialize", "finalize", "run", "training", "evaluating", "inferring")
@@ -21,21 +26,12 @@ ENTRY_POINTS = frozenset(tuple(name.split("::")) for name in (*_SECTIONS, *_PROP
 
 
 def running_parser() -> ConfigParser | None:
-    """Return the parser of the MONAI bundle run that this call is part of, or None outside one.
-
-    MONAI gives the expressions of a config no handle on the config they stand in, so this looks up the call stack.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, ConfigParser):
-            return owner
-        frame = frame.f_back
-    return None
+    """Return the parser of the MONAI bundle run that this call is part of, or None outside one."""
+    return _caller(ConfigParser)
 
 
 def check_running_config() -> None:
-    """Refuse a run whose config has an id that nothing uses, or an argument that its component does not know.
+    """Refuse a run whose config has an id that nothing uses or that does not exist, or an unknown argument or device.
 
     MONAI adds a mistyped `--max_epohcs 3` to the config as a new id and goes on without a word. Called by the
     `initialize` section of a bundle.
@@ -44,8 +40,12 @@ def check_running_config() -> None:
         ConfigError: With the nearest name that exists.
     """
     parser = running_parser()
-    if parser is not None:
-        check_config(parser.get())
+    if parser is None:
+        return
+    check_config(parser.get())
+    workflow = _caller(ConfigWorkflow)
+    if workflow is not None and workflow.run_id not in parser:
+        raise ConfigError(f"run id '{workflow.run_id}' is not in the config{_meant(workflow.run_id, parser.get())}")
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -54,10 +54,61 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: With the nearest name that exists.
     """
+    _check_references(config)
     references = ENTRY_POINTS | set(_references(config))
     _check_ids(config, references, parents=())
     for where, component in _components(config, ""):
         _check_arguments(where, component)
+    _check_device(config.get("device"))
+
+
+def override(parser: ConfigParser, name: str, value: Any) -> None:
+    """Set a config id to a value, before the config is parsed.
+
+    Args:
+        parser: The parser of the config.
+        name: The id, such as `"train::dataloader::num_workers"`.
+        value: What it is set to.
+
+    Raises:
+        ConfigError: If the section of the id does not exist, with the nearest name that does.
+    """
+    parts = re.split("::|#", name)
+    for depth in range(1, len(parts)):
+        section, parent = "::".join(parts[:depth]), parser.get("::".join(parts[: depth - 1]))
+        if not isinstance(parser.get(section), dict | list):
+            known = parent if isinstance(parent, dict) else {}
+            raise ConfigError(f"config id '{name}' lies in no section of the config{_meant(parts[depth - 1], known)}")
+    try:
+        parser[name] = value
+    except (IndexError, ValueError) as error:  # of a list
+        raise ConfigError(f"config id '{name}' must end in the number of an item of '{section}'") from error
+
+
+def _caller(kind: type[Owner]) -> Owner | None:
+    """Return the nearest object of this kind whose method the current call is part of.
+
+    MONAI gives the expressions of a config no handle on the config they stand in, so this looks up the call stack.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, kind):
+            return owner
+        frame = frame.f_back
+    return None
+
+
+def _check_references(config: Mapping[str, Any]) -> None:
+    parser = ConfigParser(dict(config))
+    for where, text in _texts(config, ""):
+        for reference in ReferenceResolver.match_refs_pattern(text):
+            # MONAI makes relative references (`@::name`) absolute when it parses the config.
+            if not reference.startswith("::") and reference not in parser:
+                section = parser.get("::".join(reference.split("::")[:-1]))
+                known = section if isinstance(section, dict) else {}
+                hint = _meant(reference.split("::")[-1], known)
+                raise ConfigError(f"config id '{where}' refers to '@{reference}', which does not exist{hint}")
 
 
 def _check_ids(section: Mapping[str, Any], references: frozenset[tuple[str, ...]], parents: tuple[str, ...]) -> None:
@@ -101,19 +152,33 @@ def _components(config: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any
             yield from _components(value, f"{where}::{index}")
 
 
+def _texts(config: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the id and the text of every string in the config."""
+    if isinstance(config, Mapping | list | tuple):
+        items = config.items() if isinstance(config, Mapping) else enumerate(config)
+        for name, value in items:
+            if name != "_meta_":
+                yield from _texts(value, f"{where}::{name}" if where else str(name))
+    elif isinstance(config, str):
+        yield where, config
+
+
 def _references(config: Any) -> Iterator[tuple[str, ...]]:
     """Yield the ids that strings anywhere in the config refer to, as `@id` or `%id`, split at their separators."""
-    if isinstance(config, Mapping):
-        for value in config.values():
-            yield from _references(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _references(value)
-    elif isinstance(config, str):
-        for reference in re.findall(r"[@%](\w+(?:(?:::|#)\w+)*)", config):
+    for _, text in _texts(config, ""):
+        for reference in re.findall(r"[@%](\w+(?:(?:::|#)\w+)*)", text):
             yield tuple(re.split("::|#", reference))
 
 
+def _check_device(device: Any) -> None:
+    # An expression or a reference is looked at when it is evaluated.
+    if isinstance(device, str) and device[:1] not in "$@%":
+        try:
+            check_device(torch.device(device))
+        except RuntimeError as error:
+            raise ConfigError(f"device '{device}' is not known; pass cpu, cuda or cuda:N") from error
+
+
 def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, [other for other in known if other != name], n=1)
+    close = difflib.get_close_matches(name, [str(other) for other in known if other != name], n=1)
     return f"; did you mean '{close[0]}'?" if close else "; see the ids in the bundle's configs"

@@ -58,7 +58,8 @@ class OverlapTileInferer(Inferer):
 
         Args:
             inputs: (B, C, H, W) float, H and W at least 1.
-            network: A network with a `geometry`, also inside `DistributedDataParallel` or `torch.compile`.
+            network: A network with a `geometry`, also inside `DistributedDataParallel` or `torch.compile`, on the
+                device of `inputs`.
             args: Passed on to the network.
             kwargs: Passed on to the network.
 

@@ -102,7 +102,7 @@ def em_scores(
     which cells they part, not how wide they are. Both scores look at the pixels that are interior in the truth, whose
     4-connected components are its cells; those of them on a proposed membrane count as segments of a single pixel.
 
-    Two choices where the challenge's text leaves one. The pixel error takes the *interior* as the foreground, as the
+    Two choices that the challenge's text leaves open. The pixel error takes the *interior* as the foreground, as the
     challenge does, whose images are bright inside cells; it looks at all pixels. V_info is 1 where truth and proposal
     both are one single segment, where its definition is 0/0: they agree.
 

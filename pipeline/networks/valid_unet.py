@@ -20,7 +20,8 @@ class ValidUNet(nn.Module):
 
     Args:
         in_channels: Channels of the image.
-        out_channels: Channels of the logits: the number of classes for a softmax, 1 for a sigmoid.
+        out_channels: Channels of the logits: the number of classes for a softmax, 1 for a sigmoid (metrics and pictures
+            of this package take two classes or more).
         channels: Feature channels from the finest to the coarsest resolution; one pooling between neighbours.
         convs_per_block: 3 by 3 convolutions in each block.
         dropout: Probability of dropout at the end of the contracting path, in [0, 1).
@@ -30,7 +31,7 @@ class ValidUNet(nn.Module):
 
     Shape:
         image: (B, in_channels, H, W) float; H and W legal sides of `geometry`, they may differ.
-        logits: (B, out_channels, H - 184, W - 184) at the default depth.
+        logits: (B, out_channels, H - 184, W - 184) at the default depth and two convolutions a block.
 
     Raises:
         ConfigError: If an argument is out of range.

@@ -85,6 +85,7 @@ def class_balance_map(
         (H, W) float32.
 
     Raises:
+        ConfigError: If `class_balance` is neither a known name nor weights.
         LabelError: If a class index has no weight.
     """
     if class_balance == "none":
@@ -93,6 +94,7 @@ def class_balance_map(
         counts = np.bincount(label.ravel())
         share = label.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
     else:
+        check_class_balance(class_balance)
         share = np.asarray(class_balance, dtype=np.float64)
         if label.max(initial=0) >= len(share):
             raise LabelError(
@@ -100,6 +102,21 @@ def class_balance_map(
                 "add one for each class"
             )
     return np.asarray(share[label], dtype=np.float32)
+
+
+def check_class_balance(class_balance: ClassBalance) -> None:
+    """Refuse a class balance that is neither a known name nor weights of at least 0.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if isinstance(class_balance, str):
+        if class_balance not in ("inverse_frequency", "none"):
+            raise ConfigError(
+                f"class_balance must be 'inverse_frequency', 'none' or one weight a class, got {class_balance!r}"
+            )
+    elif len(class_balance) == 0 or not all(math.isfinite(weight) and weight >= 0 for weight in class_balance):
+        raise ConfigError(f"class_balance must be weights of at least 0, one a class, got {list(class_balance)}")
 
 
 class BorderWeightsd(MapTransform):
@@ -116,7 +133,7 @@ class BorderWeightsd(MapTransform):
         class_balance: See `class_balance_map`.
 
     Raises:
-        ConfigError: If there is more than one key, or a number is out of range.
+        ConfigError: If there is more than one key, or an argument is out of range.
         LabelError: From the first sample that does not fit; the message names the case.
     """
 
@@ -133,6 +150,7 @@ class BorderWeightsd(MapTransform):
         if len(self.keys) != 1:
             raise ConfigError(f"BorderWeightsd takes one key, the label's, got {list(self.keys)}")
         border_weight_map(np.zeros((1, 1), dtype=np.uint8), w0, sigma_px)
+        check_class_balance(class_balance)
         self.instances_key = instances_key
         self.weight_key = weight_key
         self.w0 = w0

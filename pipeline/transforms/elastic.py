@@ -84,7 +84,11 @@ def interpolate_displacement(control: torch.Tensor, shape: Sequence[int]) -> tor
 
 
 def check_grid_shape(grid_shape: Sequence[int]) -> None:
-    """Refuse a grid of fewer than 2 by 2 knots."""
+    """Refuse a grid of fewer than 2 by 2 knots.
+
+    Raises:
+        ConfigError: If it has fewer.
+    """
     if len(grid_shape) != 2 or min(grid_shape) < 2:
         raise ConfigError(
             f"grid_shape must be two numbers of at least 2, got {tuple(grid_shape)}; the paper's is (3, 3)"
@@ -92,7 +96,11 @@ def check_grid_shape(grid_shape: Sequence[int]) -> None:
 
 
 def check_sigma_px(sigma_px: float) -> None:
-    """Refuse a negative or non-finite standard deviation."""
+    """Refuse a standard deviation that is negative or not finite.
+
+    Raises:
+        ConfigError: If it is.
+    """
     if not (np.isfinite(sigma_px) and sigma_px >= 0):
         raise ConfigError(f"sigma_px must be at least 0, got {sigma_px}; the paper's is 10 pixels")
 

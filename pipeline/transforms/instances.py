@@ -27,9 +27,9 @@ def interior_instances(interior: NDArray[np.bool_], *, thinned: bool = False) ->
             left between them: a watershed of the binary mask.
 
     Returns:
-        (H, W) int32: instances 1, 2, ... in the order in which a reader meets them, 0 on membranes. With `thinned`, a
-        pixel is 0 only where two instances meet or where lines close it in from all four sides; instances stay
-        4-connected and never touch over an edge; a membrane with the same instance on both sides vanishes. A mask
+        (H, W) int32: instances 1, 2, ... in the order in which a reader meets them in the mask, 0 on membranes. With
+        `thinned`, a pixel is 0 only where two instances meet or where lines close it in from all four sides; instances
+        stay 4-connected and never touch over an edge; a membrane with the same instance on both sides vanishes. A mask
         without interior gives zeros, one without membrane a single instance, both with and without `thinned`.
 
     Raises:
@@ -57,7 +57,7 @@ def interior_instances(interior: NDArray[np.bool_], *, thinned: bool = False) ->
 
 
 class InteriorInstancesd(MapTransform):
-    """Add the instances of a label whose class 1 is the interior of cells and whose class 0 keeps them apart.
+    """Add the instances of a label of two classes: 1 is the interior of cells, and 0 keeps them apart.
 
     Args:
         keys: Key of the label, (1, H, W) class indices.
@@ -83,7 +83,7 @@ def _thin(instances: NDArray[np.int32]) -> NDArray[np.int32]:
     """Grow instances over the zeros between them, ring by ring, up to lines of one pixel.
 
     `skimage.segmentation.watershed(watershed_line=True)` is not used: its line pixels hand labels on, which leaves
-    fragments cut off from their instance, and its heap needs about five times as long.
+    fragments cut off from their instance, and its heap needs about four times as long.
     """
     # A frame of zeros that no ring contains stands in for the edge of the image.
     padded = np.pad(instances, 1)

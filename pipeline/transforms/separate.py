@@ -60,6 +60,10 @@ class SeparateInstancesd(MapTransform):
     Args:
         keys: Keys of the instances.
         gap_px: See `separate_touching_instances`.
+
+    Raises:
+        ConfigError: If `gap_px` is not a positive even number.
+        LabelError: From the first sample that does not fit; the message names the case.
     """
 
     def __init__(self, keys: KeysCollection, gap_px: int = 2) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
+from monai.utils import ensure_tuple
 
 from ..errors import ConfigError
 from ..geometry import ValidGeometry
@@ -111,7 +112,11 @@ class RandTiled(Randomizable, MapTransform):
         self.input_px = tile_px
         self.output_px = geometry.output_px(tile_px)
         self.margin_px = geometry.margin_px
-        self.output_keys = set(output_keys)
+        self.output_keys = set(ensure_tuple(output_keys))
+        if not self.output_keys <= set(self.keys):
+            raise ConfigError(
+                f"output_keys must be among keys {list(self.keys)}, got {sorted(map(str, self.output_keys))}"
+            )
         self.grid_shape = tuple(grid_shape)
         self.sigma_px = sigma_px
         self.angle_deg = angle_deg

@@ -125,7 +125,7 @@ def test_a_generator_that_is_not_in_the_table_is_refused(manifest: Manifest, tmp
 
 def test_a_folder_that_cannot_be_made_is_refused(manifest: Manifest, tmp_path: Path):
     (tmp_path / "phantom_em").write_text("in the way")
-    with pytest.raises(OutputError, match=r"image/00\.tif cannot be written: .*; choose a folder"):
+    with pytest.raises(OutputError, match=r"cannot make folder .*image: .*; choose one that you may write to"):
         prepare_data_set(manifest, tmp_path / "phantom_em")
 
 

@@ -21,7 +21,7 @@ def whole_image_pass(image: torch.Tensor, network: ValidUNet) -> torch.Tensor:
 
 
 def random_case(
-    case: int, widths: tuple[int, int], dtype: torch.dtype
+    case: int, widths: tuple[int, int], dtype: torch.dtype, longest_px: int, largest_step: int
 ) -> tuple[torch.Tensor, ValidUNet, OverlapTileInferer]:
     torch.manual_seed(case)
     rng = np.random.default_rng(case)
@@ -29,8 +29,8 @@ def random_case(
     channels = tuple(int(width) for width in rng.integers(*widths, depth + 1))
     network = ValidUNet(int(rng.integers(1, 4)), 2, channels, int(rng.integers(1, 4))).eval().to(dtype)
     geometry = network.geometry
-    tile_px = geometry.min_input_px + geometry.stride_px * int(rng.integers(0, 12))
-    size = (int(length) for length in rng.integers(1, 300, 2))
+    tile_px = geometry.min_input_px + geometry.stride_px * int(rng.integers(0, largest_step))
+    size = (int(length) for length in rng.integers(1, longest_px, 2))
     image = torch.randn(int(rng.integers(1, 3)), network.in_channels, *size, dtype=dtype)
     return image, network, OverlapTileInferer(tile_px, batch_size=int(rng.integers(1, 4)))
 
@@ -38,17 +38,17 @@ def random_case(
 @pytest.mark.parametrize("case", range(30))
 def test_stitched_tiles_equal_one_pass_over_the_whole_image(case: int) -> None:
     """In double precision, where what is left of a difference is no rounding."""
-    image, network, inferer = random_case(case, (2, 6), torch.float64)
+    image, network, inferer = random_case(case, (2, 6), torch.float64, 300, 12)
     with torch.inference_mode():
         expected, stitched = whole_image_pass(image, network), inferer(image, network)
     assert stitched.shape == expected.shape
     assert expected.numel() < 50 or expected.std() > 0
-    assert (stitched - expected).abs().max() <= 1e-6 * expected.abs().max()
+    assert (stitched - expected).abs().max() <= 1e-11 * expected.abs().max()
 
 
 @pytest.mark.parametrize("case", range(30, 40))
 def test_in_float32_they_differ_by_rounding_alone(case: int) -> None:
-    image, network, inferer = random_case(case, (16, 25), torch.float32)
+    image, network, inferer = random_case(case, (16, 25), torch.float32, 90, 4)
     with torch.inference_mode():
         expected, stitched = whole_image_pass(image, network), inferer(image, network)
     assert (stitched - expected).abs().max() <= 1e-5 * expected.std()
@@ -58,7 +58,8 @@ def test_in_float32_they_differ_by_rounding_alone(case: int) -> None:
 def test_every_legal_tile_size_gives_the_same(tile_px: int) -> None:
     torch.manual_seed(0)
     network = ValidUNet(channels=(2, 3, 4, 5, 6)).eval()
-    image = torch.randn(1, 1, 401, 150)
+    # Outputs of 188 px tiles are narrower than the pooling grid; a small image keeps their number small.
+    image = torch.randn(1, 1, 140, 90) if tile_px < 220 else torch.randn(1, 1, 401, 150)
     with torch.inference_mode():
         expected = whole_image_pass(image, network)
         stitched = OverlapTileInferer(tile_px)(image, network)

@@ -97,6 +97,12 @@ def test_numbers_out_of_range_are_refused_when_the_transform_is_built(w0: float,
         BorderWeightsd("label", w0=w0, sigma_px=sigma_px)
 
 
+@pytest.mark.parametrize("class_balance", ["inverse_freq", (), (1.0, -2.0), (math.nan,)], ids=str)
+def test_an_unknown_class_balance_is_refused_when_the_transform_is_built(class_balance: object) -> None:
+    with pytest.raises(ConfigError, match="class_balance must be"):
+        BorderWeightsd("label", class_balance=class_balance)  # type: ignore[arg-type]
+
+
 def test_inverse_frequency_gives_each_class_the_same_share_and_the_mean_one() -> None:
     label = np.array([[0, 0, 0, 0, 0, 0, 1, 1]])
     balance = class_balance_map(label)

@@ -110,6 +110,12 @@ def test_no_label_value_is_new() -> None:
         assert set(make(seed)(sample)["label"].unique().tolist()) <= {1, 101, 201}
 
 
+def test_one_output_key_may_be_a_plain_string() -> None:
+    tile = make(output_keys="label")(make_sample())
+    assert tile["label"].shape == (1, OUTPUT_PX, OUTPUT_PX)
+    assert tile["weight"].shape == (1, TILE_PX, TILE_PX)
+
+
 def test_scale_above_one_shows_more_tissue() -> None:
     ramp = torch.arange(200.0).repeat(1, 200, 1)
     sample = {"image": ramp, "label": ramp.long(), "weight": ramp}
@@ -131,6 +137,7 @@ def test_an_illegal_tile_side_is_refused_when_the_transform_is_built() -> None:
         ({"angle_deg": 270.0}, "angle_deg must be in"),
         ({"scale": (1.2, 0.8)}, "the smaller first"),
         ({"flip_prob": -0.1}, "flip_prob must be in"),
+        ({"output_keys": "mask"}, r"output_keys must be among keys .* got \['mask'\]"),
     ],
     ids=str,
 )

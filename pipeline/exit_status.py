@@ -1,0 +1,53 @@
+"""How a command ends: one line on standard error, and the exit status that scripts rely on. No import of torch."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from tqdm import tqdm
+
+from .errors import OutputError, PipelineError
+
+USER_ERROR_STATUS = 2
+INTERRUPTED_STATUS = 130
+# No space, no quota, a limit on the size of files: TensorBoard and other writers that are not ours report them bare.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def say_in_one_line(error: BaseException, program: str = "") -> int | None:
+    """Say on standard error what ended the program, and return the exit status that belongs to it.
+
+    Args:
+        error: What was raised.
+        program: What the line begins with, such as `"unet-pipeline: "`.
+
+    Returns:
+        2 for an error that the user can mend, 130 for Ctrl-C; None for any other, of which nothing is said.
+    """
+    mendable = user_error(error)
+    if isinstance(error, KeyboardInterrupt):
+        line, status = "interrupted; what was complete is kept", INTERRUPTED_STATUS
+    elif mendable is not None:
+        line, status = f"{program}error: {mendable}", USER_ERROR_STATUS
+    else:
+        return None
+    # A bar that is still open would share its line with the message, and be drawn once more below it.
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+    print(line, file=sys.stderr)
+    return status
+
+
+def user_error(error: BaseException | None) -> PipelineError | None:
+    """Return the error that the user can mend in a chain of causes: MONAI wraps what happens while a config is read."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, PipelineError):
+            return error
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            what = error.filename or "the results"
+            return OutputError(f"cannot write {what}: {error.strerror}; free some space, or write elsewhere")
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
