@@ -64,7 +64,7 @@ class OverlapTileInferer(Inferer):
             kwargs: Passed on to the network.
 
         Returns:
-            (B, out_channels, H, W) float32, on the device of `inputs`.
+            (B, out_channels, H, W) float32 (float64 for a network in float64), on the device of `inputs`.
         """
         if inputs.ndim != 4 or 0 in inputs.shape:
             raise ImageError(f"image must be (batch, channel, row, column) and not empty, got {tuple(inputs.shape)}")
@@ -78,7 +78,8 @@ class OverlapTileInferer(Inferer):
         for group in tqdm(groups, unit="tile", unit_scale=self.batch_size, disable=not self.progress, leave=False):
             tiles = torch.cat([_cut(inputs[image], row, column) for image, row, column in group])
             with autocast(inputs.device, self.precision):
-                outputs = network(tiles, *args, **kwargs).float()
+                outputs = network(tiles, *args, **kwargs)
+            outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
             if stitched is None:
                 stitched = outputs.new_empty(len(inputs), outputs.shape[1], *inputs.shape[2:])
             for (image, row, column), output in zip(group, outputs, strict=True):
