@@ -11,8 +11,8 @@ from .errors import OutputError, PipelineError
 
 USER_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
-# No space, no quota, a limit on the size of files: TensorBoard and other writers that are not ours report them bare.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A full disk, and folders that may not be written: TensorBoard and other writers that are not ours report them bare.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 def say_in_one_line(error: BaseException, program: str = "") -> int | None:
@@ -47,7 +47,8 @@ def user_error(error: BaseException | None) -> PipelineError | None:
             return error
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             what = error.filename or "the results"
-            return OutputError(f"cannot write {what}: {error.strerror}; free some space, or write elsewhere")
+            way_out = "check the free space and the permissions, or write elsewhere"
+            return OutputError(f"cannot use {what}: {error.strerror}; {way_out}")
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None

@@ -17,7 +17,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .bundle_config import config_files, parse_bundle, recorded_network
-from .engines import check_config, load_network
+from .engines import check_arguments, load_network
 from .formats import (
     RasterImage,
     ResultPaths,
@@ -80,8 +80,8 @@ class Predictor:
         if not any(name.partition("::")[0].partition("#")[0] == "network_def" for name in chosen):
             recorded = recorded_network(path, parser.get("network_def"))
             if recorded is not None:
+                check_arguments("network_def", recorded)
                 parser["network_def"] = recorded
-                check_config(parser.get())
                 parser.parse(reset=True)
         device = torch.device(parser.get_parsed_content("device"))
         network = parser.get_parsed_content("network_def").to(device=device, memory_format=torch.channels_last)

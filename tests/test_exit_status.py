@@ -42,11 +42,11 @@ def test_a_circle_of_causes_ends() -> None:
     assert user_error(first) is None
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_an_error_the_user_can_mend(number: int) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_an_error_the_user_can_mend(number: int) -> None:
     found = user_error(RuntimeError("evaluate", chained(OSError(number, "full"))).args[1])
     assert isinstance(found, OutputError)
-    assert str(found) == "cannot write the results: full; free some space, or write elsewhere"
+    assert str(found) == "cannot use the results: full; check the free space and the permissions, or write elsewhere"
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), OSError(errno.ENOENT, "gone"), SystemExit(3)])

@@ -6,6 +6,7 @@ Every line of standard input is a request, every line of standard output its ans
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -57,6 +58,8 @@ def become(request: dict[str, Any]) -> None:
     sys.argv[1:] = request["arguments"]
 
 
+# What is imported lives as long as the process: a child need not look through it for garbage when it ends.
+gc.freeze()
 wanted = serve()
 become(wanted)
 # At the top level, so that an uncaught exception ends the process as it ends any other.

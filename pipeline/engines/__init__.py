@@ -17,6 +17,7 @@ from .progress_bar import TrainingProgressBar as TrainingProgressBar
 from .reseed import ReseedEpochs as ReseedEpochs
 from .run_record import RECORD_NAME as RECORD_NAME
 from .run_record import RunRecord as RunRecord
+from .running_config import check_arguments as check_arguments
 from .running_config import check_config as check_config
 from .running_config import check_running_config as check_running_config
 from .running_config import override as override

@@ -131,10 +131,15 @@ class RunRecord:
 
     def _finish(self, trainer: Engine) -> None:
         self._close("completed")
-        best = next((e for e in self._record["epochs"] if e["epoch"] == self.evaluator.state.best_metric_epoch), None)
-        if best is not None:
-            scores = ", ".join(f"{name} {value:.4f}" for name, value in best["scores"].items())
-            logger.info("validation scores of the best epoch (%s): %s", best["epoch"], scores)
+        best_epoch = self.evaluator.state.best_metric_epoch
+        if best_epoch > 0:
+            # A resumed run whose earlier record is gone knows of that epoch no more than its key metric.
+            known: dict[str, Any] = next(
+                (entry for entry in self._record["epochs"] if entry["epoch"] == best_epoch), {}
+            )
+            best = known.get("scores", self._record["best_metric"])
+            scores = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
+            logger.info("validation scores of the best epoch (%s): %s", best_epoch, scores)
             logger.info("checkpoint: %s", self.checkpoint.best_path)
             logger.info("overlay picture: %s", self.picture)
         logger.info("record: %s (%.0f s)", self.path, self._record["wall_time_s"])

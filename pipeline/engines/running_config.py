@@ -58,8 +58,34 @@ def check_config(config: Mapping[str, Any]) -> None:
     references = ENTRY_POINTS | set(_references(config))
     _check_ids(config, references, parents=())
     for where, component in _components(config, ""):
-        _check_arguments(where, component)
+        check_arguments(where, component)
     _check_device(config.get("device"))
+
+
+def check_arguments(where: str, component: Mapping[str, Any]) -> None:
+    """Refuse an argument that the target of a component does not know.
+
+    Args:
+        where: The id of the component.
+        component: The component, with its `_target_`.
+
+    Raises:
+        ConfigError: With the nearest argument that exists.
+    """
+    target = component["_target_"]
+    function = pydoc.locate(target) if "." in target else None
+    try:
+        parameters = inspect.signature(function).parameters.values() if callable(function) else []
+    except (TypeError, ValueError):  # some C functions have no signature to compare with
+        return
+    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    for argument in component:
+        if argument not in known and not argument.startswith("_"):
+            raise ConfigError(
+                f"config id '{where}::{argument}' is no argument of {target}{_meant(argument, [argument, *known])}"
+            )
 
 
 def override(parser: ConfigParser, name: str, value: Any) -> None:
@@ -121,23 +147,6 @@ def _check_ids(section: Mapping[str, Any], references: frozenset[tuple[str, ...]
             raise ConfigError(f"config id '{'::'.join(path)}' is used by nothing in this run{_meant(name, section)}")
         if isinstance(value, Mapping) and "_target_" not in value:
             _check_ids(value, references, path)
-
-
-def _check_arguments(where: str, component: Mapping[str, Any]) -> None:
-    target = component["_target_"]
-    function = pydoc.locate(target) if "." in target else None
-    try:
-        parameters = inspect.signature(function).parameters.values() if callable(function) else []
-    except (TypeError, ValueError):  # some C functions have no signature to compare with
-        return
-    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
-    for argument in component:
-        if argument not in known and not argument.startswith("_"):
-            raise ConfigError(
-                f"config id '{where}::{argument}' is no argument of {target}{_meant(argument, [argument, *known])}"
-            )
 
 
 def _components(config: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -55,6 +55,11 @@ report_errors_in_one_line()
 globals()[sys.argv[1]]()
 """
 
+FULL_DISK = (
+    "error: cannot use events.out.tfevents: No space left on device; "
+    "check the free space and the permissions, or write elsewhere\n"
+)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -72,12 +77,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "full_disk",
             2,
-            "error: cannot write events.out.tfevents: No space left on device; free some space, or write elsewhere\n",
+            FULL_DISK,
         ),
         (
             "full_disk_in_a_thread",
             2,
-            "error: cannot write events.out.tfevents: No space left on device; free some space, or write elsewhere\n",
+            FULL_DISK,
         ),
     ],
 )

@@ -238,3 +238,21 @@ def test_an_epoch_is_recorded_before_a_checkpoint_of_it_can_be_there(
     training.run()
     bare = {"epoch", "loss", "wall_time_s"}
     assert seen == [[bare], [bare | {"scores", "scores_by_case"}, bare]]
+
+
+def test_a_resumed_run_without_its_earlier_record_still_says_what_was_best(
+    tmp_path: Path, small_training: Callable[..., Any], manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = (0.75, 0.25)
+    broken = small_training(scores=scores)
+    record = record_of(broken, tmp_path, manifest)
+    broken.fail_in(2, RuntimeError("power cut"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        broken.run()
+    record.path.unlink()
+    resumed = small_training(scores=scores)
+    record = record_of(resumed, tmp_path, manifest, resume=True)
+    with caplog.at_level(logging.INFO, logger="unet_pipeline"):
+        resumed.run()
+    assert "validation scores of the best epoch (1): score 0.7500" in caplog.text
+    assert [entry["epoch"] for entry in read(record)["epochs"]] == [2]
