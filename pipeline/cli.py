@@ -108,7 +108,9 @@ def command_line_parser() -> argparse.ArgumentParser:
         "--probability", action="store_true", help="also write <name>_probability.tif, float32, a class a channel"
     )
     predict.add_argument(
-        "--picture", action="store_true", help="also write <name>_overlay.png, outlines on the image, to look at"
+        "--picture",
+        action="store_true",
+        help="also write <name>_overlay.png, to look at: outlines on the image, of the first page of a stack",
     )
     predict.add_argument(
         "--overlay", action="append", default=[], metavar="NAME", help="config laid over inference.yaml"

@@ -20,6 +20,7 @@ from .bundle_config import config_files, parse_bundle, recorded_network
 from .engines import check_arguments, load_network
 from .formats import (
     RasterImage,
+    ResultKind,
     ResultPaths,
     find_inputs,
     plan_results,
@@ -113,15 +114,25 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are written besides the mask and the instances."""
+    """Which results are written besides the mask and the instances.
+
+    Attributes:
+        probability: The probability of every class.
+        picture: The outlines on the image, of the first page of a stack.
+    """
 
     probability: bool = False
     picture: bool = False
 
     @property
-    def kinds(self) -> list[Any]:
+    def kinds(self) -> list[ResultKind]:
         """Names of the results, as `plan_results` takes them."""
-        return ["mask", "instances", *["probability"] * self.probability, *["overlay"] * self.picture]
+        kinds: list[ResultKind] = ["mask", "instances"]
+        if self.probability:
+            kinds.append("probability")
+        if self.picture:
+            kinds.append("overlay")
+        return kinds
 
 
 def predict_files(

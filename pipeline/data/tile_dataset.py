@@ -28,13 +28,13 @@ class TileDataset(Dataset):
 
     Args:
         data: Cases, as `Manifest.records` gives them.
-        transform: A `Compose`; its random part begins with `RandTiled`.
+        transform: A `Compose` with a random part, which begins with `RandTiled`.
         tiles_per_case: Tiles of each case in one epoch, at least 1.
         seed: Seed of all draws.
         progress: Show a progress bar while cases are prepared.
 
     Raises:
-        ConfigError: If an argument is out of range.
+        ConfigError: If an argument is out of range, or nothing in `transform` is random.
         ManifestError: If there is no case.
     """
 
@@ -54,6 +54,8 @@ class TileDataset(Dataset):
         self.tiles_per_case = tiles_per_case
         self.seed = seed
         self.first_random = transform.get_index_of_first(lambda part: isinstance(part, RandomizableTrait))
+        if self.first_random is None:
+            raise ConfigError("the training transforms draw nothing: tiles come from a random part such as RandTiled")
         cases = tqdm(data, desc="preparing cases", unit="case", disable=not progress, leave=False)
         self.prepared = [transform(dict(case), end=self.first_random) for case in cases]
 
@@ -73,7 +75,8 @@ class TileDataset(Dataset):
 class TileSampler(DistributedSampler[int]):
     """Hand out the tile numbers of a `TileDataset`, shuffled anew in each epoch and shared out over the ranks.
 
-    MONAI's engines call `set_epoch` when an epoch starts.
+    MONAI's engines call `set_epoch` when an epoch starts. Where the tiles cannot be shared out evenly, some are handed
+    out twice, so that all ranks take the same number of steps.
 
     Args:
         dataset: The dataset.

@@ -49,12 +49,12 @@ class TilePictures:
 
 
 class BestPicture:
-    """Handler that draws the first validation case whenever the key metric is the best so far.
+    """Handler that draws the first validation case: in TensorBoard each time, as a file when the score is the best yet.
 
     Args:
         path: The PNG file to write.
         evaluator: The evaluator; its predictions must be class probabilities.
-        summary_writer: Where the picture goes as well.
+        summary_writer: The TensorBoard writer.
     """
 
     def __init__(self, path: str | Path, evaluator: Evaluator, summary_writer: SummaryWriter) -> None:

@@ -30,7 +30,8 @@ from .checkpoint import TrainingCheckpoint
 from .running_config import running_parser
 
 RECORD_NAME = "run.json"
-_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scipy", "scikit-image")
+_PLACES = ("bundle_root", "manifest_file", "dataset_dir", "output_dir", "ckpt_dir", "log_dir", "_meta_")
+_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scipy")
 
 logger = logging.getLogger("unet_pipeline")
 
@@ -185,10 +186,8 @@ def _epochs_before(path: Path, epoch: int) -> list[dict[str, Any]]:
 
 
 def _digest(config: Mapping[str, Any]) -> str:
-    # Where the files lie on this machine is no part of what the run was.
-    content = {
-        name: value for name, value in config.items() if name not in ("bundle_root", "output_dir", "dataset_dir")
-    }
+    # Where files lie on this machine is no part of what the run was; the manifest has a digest of its own.
+    content = {name: value for name, value in config.items() if name not in _PLACES}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

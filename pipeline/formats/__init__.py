@@ -1,6 +1,7 @@
 """Image files in and segmentations out. Axis order is (row, column)."""
 
 from .inputs import Inputs as Inputs
+from .inputs import ResultKind as ResultKind
 from .inputs import ResultPaths as ResultPaths
 from .inputs import find_inputs as find_inputs
 from .inputs import image_records as image_records

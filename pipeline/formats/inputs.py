@@ -106,11 +106,11 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             found, passed_over = _list_folder(path)
             skipped += passed_over
         else:
-            check_raster_suffix(path)
             found = [path]
         for image in found:
             if not image.is_file():
                 raise MissingFileError(f"input {image} not found or not a file; check the path")
+            check_raster_suffix(image)
             images.setdefault(image.parent.resolve() / image.name, image)
     if not images:
         raise ConfigError("no input given; name at least one image file or a folder of images")

@@ -133,7 +133,8 @@ class _Axis:
 
 def _starts(length_px: int, output_px: int, stride_px: int) -> Iterator[int]:
     last_px = max(-(-(length_px - output_px) // stride_px) * stride_px, 0)
-    yield from range(0, last_px, output_px // stride_px * stride_px or 1)
+    # A tile narrower than the grid covers its whole axis alone; the range is empty then, whatever its step.
+    yield from range(0, last_px, max(output_px // stride_px, 1) * stride_px)
     yield last_px
 
 

@@ -28,7 +28,7 @@ def bundle_run(
     ) -> Any:
         """Start a run and return it; `configs` are names such as `"train+demo"`."""
         files = [str(CONFIGS / f"{name}.yaml") for name in configs.split("+")]
-        own = {} if configs.startswith("inference") else small_run
+        own = {"dataset_dir": f"{small_run['dataset_dir']}/image"} if configs.startswith("inference") else small_run
         words = as_options({**own, "output_dir": str(output_dir), **(settings or {})})
         arguments = ["run", run_id, "--config_file", str(files), "--bundle_root", str(CONFIGS.parent), *words]
         return processes.start("monai.bundle", arguments, elsewhere, **options)

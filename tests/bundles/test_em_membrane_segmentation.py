@@ -343,7 +343,6 @@ def test_inference_writes_a_mask_for_each_image_and_nothing_else(
     trained_run: Any, bundle_run: Callable[..., Any], small_data: Any, tmp_path: Path
 ) -> None:
     settings = {
-        "dataset_dir": str(small_data.folder / "image"),
         "checkpoint_path": str(trained_run.checkpoint),
         "network_def::channels": trained_run.record["network_def"]["channels"],
     }
@@ -471,7 +470,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         ),
         (
             *("inferring", "inference", {"dataset_dir": "no such folder"}),
-            r"error: input no such folder not found.*|error: no such folder .*",
+            r"error: input no such folder not found or not a file; check the path",
         ),
         (
             *("evaluating", "train+evaluate", {"split": "validaton"}),
