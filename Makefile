@@ -3,7 +3,7 @@ PYTHON ?= python3
 BUNDLE := bundles/em_membrane_segmentation
 BIN := .venv/bin
 
-.PHONY: help install train test lint format clean
+.PHONY: help install train test bench lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ train: install ## train the demo on generated images (minutes on two CPU cores)
 
 test: install ## run all tests
 	$(BIN)/python -m pytest
+
+bench: install ## measure what docs/performance.md claims (half an hour)
+	$(BIN)/python -m benchmarks
 
 lint: install ## check style and types
 	$(BIN)/ruff check .

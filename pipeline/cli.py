@@ -94,11 +94,15 @@ def command_line_parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="segment images",
-        description="Segment PNG and TIFF images: single images, folders and multi-page stacks, 8 and 16 bit. Writes "
-        "<name>_mask (0 and 255) and <name>_instances, on the pixel grid of each image.",
+        description="Segment PNG, TIFF and OME-Zarr: single images, folders and multi-page stacks, 8 and 16 bit. "
+        "Writes <name>_mask (0 and 255) and <name>_instances, on the pixel grid of each image. Gray TIFF pages of more "
+        "than 64 megapixels, and OME-Zarr, may be larger than memory: they go through strip by strip, and the same "
+        "command goes on where it was stopped.",
         epilog="example: unet-pipeline predict --bundle bundles/em_membrane_segmentation images -o masks --picture",
     )
-    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="image files and folders of images")
+    predict.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="image files, OME-Zarr folders, and folders of images"
+    )
     predict.add_argument("--bundle", required=True, metavar="FOLDER", help="folder of the bundle")
     predict.add_argument(
         "--checkpoint", metavar="FILE", help="trained weights (default: models/model.pt of the bundle)"

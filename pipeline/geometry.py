@@ -7,8 +7,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 from .errors import TileSizeError
+
+
+@runtime_checkable
+class TileGeometry(Protocol):
+    """What tiles need to know of a network: which sides fit, what is lost, and with which shifts it commutes."""
+
+    @property
+    def margin_px(self) -> int:
+        """Pixels of the input tile that the output tile lacks at each side."""
+
+    @property
+    def stride_px(self) -> int:
+        """Shift with which the network commutes."""
+
+    def output_px(self, input_px: int) -> int:
+        """Return the side of the output tile; refuse an input side that does not fit."""
+
+    def input_px(self, output_px: int) -> int:
+        """Return the smallest legal input side whose output is at least `output_px`."""
 
 
 @dataclass(frozen=True)
@@ -174,3 +194,56 @@ class ValidGeometry:
     def _rule(self) -> str:
         less = (self.stride_px - self.residue_px) % self.stride_px
         return f"{less} less than a multiple of {self.stride_px}" if less else f"a multiple of {self.stride_px}"
+
+
+@dataclass(frozen=True)
+class PaddedGeometry:
+    """The sizes of a padded network, whose output is as large as its input, when its outer `margin_px` are cut off.
+
+    Tiles are exact where the margin is at least the radius of the receptive field and no layer looks at the whole tile,
+    as instance normalisation does.
+
+    Args:
+        margin_px: Pixels cut off at each side of the output, at least 0.
+        stride_px: Shift with which the network commutes, 2**depth for `depth` poolings.
+
+    Raises:
+        TileSizeError: If an argument is out of range.
+
+    Examples:
+        >>> PaddedGeometry(margin_px=92, stride_px=16).output_px(576)
+        392
+    """
+
+    margin_px: int
+    stride_px: int
+
+    def __post_init__(self) -> None:
+        if self.margin_px < 0 or self.stride_px < 1:
+            raise TileSizeError(
+                f"margin_px must be at least 0 and stride_px at least 1, got {self.margin_px} and {self.stride_px}"
+            )
+
+    def output_px(self, input_px: int) -> int:
+        """Return what is left of a side of `input_px`.
+
+        Raises:
+            TileSizeError: If the side is no multiple of the stride, or nothing is left.
+        """
+        if input_px % self.stride_px or input_px <= 2 * self.margin_px:
+            nearest = self.input_px(max(input_px - 2 * self.margin_px, 1))
+            raise TileSizeError(
+                f"tile side {input_px} px does not fit a padded network with margin {self.margin_px} px: it must be a "
+                f"multiple of {self.stride_px}, and more than {2 * self.margin_px}; try {nearest}"
+            )
+        return input_px - 2 * self.margin_px
+
+    def input_px(self, output_px: int) -> int:
+        """Return the smallest legal input side of which at least `output_px` are left.
+
+        Raises:
+            TileSizeError: If `output_px` is not positive.
+        """
+        if output_px < 1:
+            raise TileSizeError(f"output side must be at least 1 px, got {output_px}")
+        return -(-(output_px + 2 * self.margin_px) // self.stride_px) * self.stride_px

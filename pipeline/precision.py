@@ -22,12 +22,16 @@ def check_precision(precision: str) -> None:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the context in which a network runs on `device`.
+    """Return the context in which a network runs on `device`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16(device, precision))
+
+
+def is_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Tell whether a network runs in bfloat16 on `device`.
 
     `"auto"` is bfloat16 where the device has units for it, and float32 elsewhere: without them bfloat16 is slower.
     """
-    enabled = precision == "bf16" or (precision == "auto" and has_bfloat16_units(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    return precision == "bf16" or (precision == "auto" and has_bfloat16_units(device))
 
 
 def has_bfloat16_units(device: torch.device) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from .formats import (
     ResultKind,
     ResultPaths,
     find_inputs,
+    is_streamed,
+    open_image,
     plan_results,
     read_image,
     write_instances,
@@ -31,7 +34,11 @@ from .formats import (
 )
 from .inferers import class_mask
 from .reports import overlay_picture, save_picture
+from .streamed_prediction import StreamedPrediction
 from .transforms import interior_instances
+
+IN_MEMORY_PX = 2**26
+"""Largest page that is held in memory unless another limit is given: 8192 × 8192 px."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,14 @@ class Predictor:
             device=device,
         )
 
+    def streamed(self) -> StreamedPrediction:
+        """Return the same way for images that are larger than memory.
+
+        Raises:
+            ConfigError: If the bundle's inferer or transforms need the whole image.
+        """
+        return StreamedPrediction.of(self.network, self.inferer, self.preprocessing, self.postprocessing)
+
     @torch.inference_mode()
     def probability(self, page: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return the class probabilities of one page.
@@ -142,18 +157,23 @@ def predict_files(
     wanted: Wanted | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    *,
+    in_memory_px: int = IN_MEMORY_PX,
 ) -> list[ResultPaths]:
     """Segment files and folders of images into `folder`.
 
-    All inputs are read and checked before the first result is written.
+    All inputs are checked before the first result is written: those held in memory as a whole, larger ones but for
+    their pixels. What is unfinished of a large image stays in a hidden folder, and the same call goes on from there.
 
     Args:
         predictor: The bundle.
-        inputs: PNG and TIFF files, single images or stacks, and folders of such.
+        inputs: PNG and TIFF files, single images or stacks, OME-Zarr folders, and folders of such.
         folder: Where results go; it is made.
         wanted: Which results.
         overwrite: Replace results of an earlier run.
-        progress: Show a progress bar over pages.
+        progress: Show a progress bar over the pixels of all pages.
+        in_memory_px: Largest page that is held in memory. TIFF of larger gray pages, and OME-Zarr of any size, are read
+            and written strip by strip, in memory that does not grow with their height.
 
     Returns:
         The paths of the results, in the order of the images.
@@ -163,17 +183,38 @@ def predict_files(
     """
     wanted = wanted or Wanted()
     plan = plan_results(find_inputs(inputs).images, folder, kinds=wanted.kinds, overwrite=overwrite)
-    pages = sum(read_image(results.source).pages for results in plan)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tqdm(total=pages, desc="predicting", unit="page", disable=not progress) as bar:
-        for results in plan:
+    streamed = {results.source for results in plan if is_streamed(results.source, in_memory_px)}
+    stream = predictor.streamed() if streamed else None
+    total_px = 0
+    for results in plan:
+        if stream is not None and results.source in streamed:
+            with open_image(results.source) as stored:
+                total_px += len(stored.pages) * math.prod(stored.size_px)
+                stream.scratch(stored, results, wanted.probability, overwrite)
+        else:
             image = read_image(results.source)
-            probabilities = []
-            for page in image.pixels:
-                probabilities.append(predictor.probability(page))
-                bar.update()
-            _write(results, image, np.stack(probabilities), wanted, overwrite)
+            total_px += image.pages * math.prod(image.size_px)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tqdm(total=total_px, desc="predicting", unit="px", unit_scale=True, disable=not progress) as bar:
+        for results in plan:
+            bar.set_postfix_str(results.source.name)
+            if stream is not None and results.source in streamed:
+                with open_image(results.source) as stored:
+                    stream.write(stored, results, wanted.kinds, overwrite, bar)
+            else:
+                _predict_in_memory(predictor, results, wanted, overwrite, bar)
     return plan
+
+
+def _predict_in_memory(
+    predictor: Predictor, results: ResultPaths, wanted: Wanted, overwrite: bool, bar: tqdm[Any]
+) -> None:
+    image = read_image(results.source)
+    probabilities = []
+    for page in image.pixels:
+        probabilities.append(predictor.probability(page))
+        bar.update(math.prod(image.size_px))
+    _write(results, image, np.stack(probabilities), wanted, overwrite)
 
 
 def _write(

@@ -168,6 +168,10 @@ def damaged(path: Path, damage: str) -> None:
         (["empty"], r"folder .*empty holds no image \(0 other entries\); expected files ending in .*"),
         (["cut.png"], r"image .*cut\.png .*; .*"),
         (["cut.tif"], r"image .*cut\.tif .*; .*"),
+        (
+            ["plain.zarr"],
+            r"image .*plain\.zarr is no Zarr group: it has no \.zgroup or zarr\.json; name the folder of .*",
+        ),
         (["zero.png"], r"image .*zero\.png is empty \(0 bytes\); expected a PNG or TIFF file; copy it again"),
         (["other.tif"], r"image .*other\.tif is named as TIFF but holds GIF; .*"),
         (["images", "--checkpoint", "nowhere.pt"], r"checkpoint .*nowhere\.pt not found; train first.*"),
@@ -188,7 +192,7 @@ def damaged(path: Path, damage: str) -> None:
         (["images", "-o", "images/one.png/out"], r"cannot use images/one\.png/out: Not a directory; check .*"),
     ],
     ids=[
-        *("missing file", "empty folder", "truncated PNG", "truncated TIFF", "empty file", "another format"),
+        *("missing file", "empty folder", "truncated PNG", "truncated TIFF", "no Zarr", "empty file", "another format"),
         *("missing checkpoint", "truncated checkpoint", "another network", "mistyped id", "illegal tile", "no value"),
         *("overlay", "no bundle", "output is a file", "output below a file"),
     ],
@@ -204,6 +208,7 @@ def test_bad_input_of_predict_is_one_line_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "plain.zarr").mkdir()
     for name, damage in (
         ("cut.png", "truncated"),
         ("cut.tif", "truncated"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ConfigError, MissingFileError, OutputError
+from .ome_zarr import ZARR_SUFFIX, is_zarr_name
 from .raster import PNG_SUFFIXES, RASTER_SUFFIXES, check_raster_suffix
 
 ResultKind = Literal["mask", "instances", "probability", "overlay"]
@@ -22,7 +23,7 @@ class Inputs:
 
     Attributes:
         images: In the order of the command line; within a folder in natural order (2 before 10).
-        skipped: Entries of folders that are no images: other suffixes, hidden files, sub-folders.
+        skipped: Entries of folders that are no images: other suffixes, hidden files, other sub-folders.
     """
 
     images: tuple[Path, ...]
@@ -31,10 +32,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class ResultPaths:
-    """Names of all results of one image: `<stem>_<kind>` in `folder`, PNG for a PNG and TIFF for a TIFF.
+    """Names of all results of one image: `<stem>_<kind>` in `folder`, PNG for a PNG and TIFF for TIFF and OME-Zarr.
 
-    Probabilities are always TIFF, since PNG holds no real numbers, and overlays always PNG. Of `cell.ome.tif` the stem
-    is `cell`: results are no OME-TIFF.
+    Probabilities are always TIFF, since PNG holds no real numbers, and overlays always PNG. Of `cell.ome.tif` and
+    `cell.ome.zarr` the stem is `cell`: results are no OME files.
 
     Attributes:
         source: The image.
@@ -74,22 +75,40 @@ class ResultPaths:
         }[kind]
 
     @property
+    def scratch(self) -> Path:
+        """Hidden folder of what is unfinished, for an image larger than memory."""
+        return self.folder / f".partial-{self._stem}"
+
+    def mark(self, kind: ResultKind) -> Path:
+        """Return the file in `scratch` that tells that a result is written where none was before."""
+        return self.scratch / f"{kind}.begun"
+
+    def is_unfinished(self, kind: ResultKind) -> bool:
+        """Return whether a result was written by a run that has not finished all results of the image."""
+        return self.mark(kind).exists() and self.of_kind(kind).exists()
+
+    @property
     def _suffix(self) -> str:
         return ".png" if self.source.suffix.lower() in PNG_SUFFIXES else ".tif"
 
+    @property
+    def _stem(self) -> str:
+        return re.sub(r"\.ome$", "", self.source.stem, flags=re.IGNORECASE)
+
     def _named(self, kind: ResultKind, suffix: str) -> Path:
-        stem = re.sub(r"\.ome$", "", self.source.stem, flags=re.IGNORECASE)
-        return self.folder / f"{stem}_{kind}{suffix}"
+        return self.folder / f"{self._stem}_{kind}{suffix}"
 
 
-def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
-    """List the image files among files and folders.
+def find_inputs(paths: Iterable[str | os.PathLike[str]], *, formats: Literal["all", "raster"] = "all") -> Inputs:
+    """List the images among files and folders.
 
-    A folder gives the PNG and TIFF files directly in it, in natural order; sub-folders are not entered, since results
-    of equal names would meet in one output folder. A file named twice counts once. No file is opened.
+    A folder gives the PNG and TIFF files and the OME-Zarr folders directly in it, in natural order; other sub-folders
+    are not entered, since results of equal names would meet in one output folder. An image named twice counts once. No
+    file is opened.
 
     Args:
         paths: Files and folders, as the user names them.
+        formats: `"all"`; or `"raster"` for PNG and TIFF files alone, which fit in memory.
 
     Returns:
         At least one image, and what was passed over in folders.
@@ -101,16 +120,19 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
     """
     images: dict[Path, Path] = {}
     skipped: list[Path] = []
+    takes_zarr = formats == "all"
     for path in map(Path, paths):
-        if path.is_dir():
-            found, passed_over = _list_folder(path)
+        if path.is_dir() and not (takes_zarr and is_zarr_name(path)):
+            found, passed_over = _list_folder(path, takes_zarr)
             skipped += passed_over
         else:
             found = [path]
         for image in found:
-            if not image.is_file():
+            is_zarr = takes_zarr and is_zarr_name(image)
+            if not is_zarr and not image.is_file():
                 raise MissingFileError(f"input {image} not found or not a file; check the path")
-            check_raster_suffix(image)
+            if not is_zarr:
+                check_raster_suffix(image)
             images.setdefault(image.parent.resolve() / image.name, image)
     if not images:
         raise ConfigError("no input given; name at least one image file or a folder of images")
@@ -123,7 +145,7 @@ def image_records(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
     Raises:
         MissingFileError: If there is no such folder, or no image in it.
     """
-    return [{"image": str(path), "source": str(path)} for path in find_inputs([folder]).images]
+    return [{"image": str(path), "source": str(path)} for path in find_inputs([folder], formats="raster").images]
 
 
 def plan_results(
@@ -138,7 +160,8 @@ def plan_results(
     Args:
         images: What `find_inputs` found.
         folder: The output folder; it need not exist.
-        kinds: The results that will be written, which must not exist yet unless `overwrite` is set.
+        kinds: The results that will be written, which must not exist yet unless `overwrite` is set or they are those of
+            a run that was killed before it had written all results of the image.
         overwrite: Let results replace those of an earlier run. An input is never overwritten.
 
     Returns:
@@ -171,7 +194,7 @@ def plan_results(
                 )
     for results in plan:
         for kind in kinds:
-            if results.of_kind(kind).exists() and not overwrite:
+            if results.of_kind(kind).exists() and not overwrite and not results.is_unfinished(kind):
                 raise OutputError(
                     f"{results.of_kind(kind)} already exists; pass --force (in Python: overwrite=True) to replace it, "
                     "or choose another output folder"
@@ -179,24 +202,27 @@ def plan_results(
     return plan
 
 
-def _list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+def _list_folder(folder: Path, takes_zarr: bool) -> tuple[list[Path], list[Path]]:
     """Return the images of a folder in natural order, and everything else in it."""
     try:
         entries = sorted(folder.iterdir(), key=_natural_order)
     except OSError as error:
         raise MissingFileError(f"folder {folder} cannot be listed: {error.strerror}; check its permissions") from error
-    images = [entry for entry in entries if _is_image_name(entry)]
+    images = [entry for entry in entries if _is_image_name(entry, takes_zarr)]
     if not images:
         raise MissingFileError(
             f"folder {folder} holds no image ({len(entries)} other entries); expected files ending in "
-            f"{', '.join(RASTER_SUFFIXES)}; name the folder that holds them directly"
+            f"{', '.join(RASTER_SUFFIXES)}{' or folders ending in ' + ZARR_SUFFIX if takes_zarr else ''}; "
+            "name the folder that holds them directly"
         )
-    return images, [entry for entry in entries if not _is_image_name(entry)]
+    return images, [entry for entry in entries if not _is_image_name(entry, takes_zarr)]
 
 
-def _is_image_name(path: Path) -> bool:
+def _is_image_name(path: Path, takes_zarr: bool) -> bool:
     """Return whether an entry of a folder is meant; hidden files (`._a.tif` of macOS, `.partial-…`) never are."""
-    return path.suffix.lower() in RASTER_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    if path.name.startswith("."):
+        return False
+    return is_zarr_name(path) and takes_zarr if path.is_dir() else path.suffix.lower() in RASTER_SUFFIXES
 
 
 def _natural_order(path: Path) -> tuple[list[str | int], str]:

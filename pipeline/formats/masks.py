@@ -21,7 +21,7 @@ from .raster import PNG_SUFFIXES, RasterImage, check_raster_suffix
 from .whole_file import whole_file
 
 # Beyond this a TIFF needs 64-bit offsets; what compression saves is not known beforehand.
-_CLASSIC_TIFF_BYTES = 2**32 - 2**25
+CLASSIC_TIFF_BYTES = 2**32 - 2**25
 
 
 def write_mask(
@@ -148,7 +148,7 @@ def _write(path: str | os.PathLike[str], pages: NDArray[Any], like: RasterImage 
             compression="zlib",
             # No description of tifffile's own: pages and samples say it all, to any reader.
             metadata=None,
-            bigtiff=pages.nbytes > _CLASSIC_TIFF_BYTES,
+            bigtiff=pages.nbytes > CLASSIC_TIFF_BYTES,
             ome=False,
             software="unet-pipeline",
         )

@@ -77,7 +77,7 @@ def read_image(path: str | os.PathLike[str], *, channels: Literal["gray", "all"]
             pixels, partly transparent, holds NaN or infinity, or has axes or channels that cannot be placed.
     """
     path = Path(path)
-    samples = _decode(path)
+    samples = png.decode_png(path) if raster_format(path) == "PNG" else tiff.decode_tiff(path)
     pixels = _without_opacity(path, samples)
     _check_finite(path, pixels)
     if channels == "gray":
@@ -98,8 +98,13 @@ def check_raster_suffix(path: Path) -> None:
         )
 
 
-def _decode(path: Path) -> Samples:
-    """Choose the decoder by the first bytes, and hold them against the suffix."""
+def raster_format(path: Path) -> Literal["PNG", "TIFF"]:
+    """Tell the format of a file by its first bytes, and hold them against the suffix.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ImageError: If it is empty, of another format than its suffix says, or cannot be opened.
+    """
     check_raster_suffix(path)
     if path.is_dir():
         raise ImageError(f"image {path} is a folder; expected a PNG or TIFF file; name the files in it")
@@ -113,7 +118,7 @@ def _decode(path: Path) -> Samples:
     if not start:
         raise ImageError(f"image {path} is empty (0 bytes); expected a PNG or TIFF file; copy it again")
 
-    named = "PNG" if path.suffix.lower() in PNG_SUFFIXES else "TIFF"
+    named: Literal["PNG", "TIFF"] = "PNG" if path.suffix.lower() in PNG_SUFFIXES else "TIFF"
     found = next((name for name, signatures in _FORMATS.items() if start.startswith(signatures)), None)
     if found is None:
         raise ImageError(f"image {path} does not start as a {named} file does; copy it again, or save it as {named}")
@@ -122,7 +127,7 @@ def _decode(path: Path) -> Samples:
             f"image {path} is named as {named} but holds {found}; expected the suffix to tell the format; "
             + ("rename it" if found in ("PNG", "TIFF") else f"save it as {named}")
         )
-    return png.decode_png(path) if found == "PNG" else tiff.decode_tiff(path)
+    return named
 
 
 def _without_opacity(path: Path, samples: Samples) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError, PipelineError
 
 MAX_PAGE_PX = 2**30
-"""Largest page that is read, in pixels: 32768 × 32768. More is refused before memory is asked for."""
+"""Largest page that is read into memory, in pixels: 32768 × 32768. More is refused before memory is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +29,17 @@ class Samples:
     has_alpha: bool = False
 
 
-def check_page_size(path: Path, rows: int, columns: int) -> None:
-    """Refuse a page without pixels, and one beyond `MAX_PAGE_PX`.
+def check_page_size(path: Path, rows: int, columns: int, max_px: int | None = MAX_PAGE_PX) -> None:
+    """Refuse a page without pixels, and one beyond `max_px`; None allows any size.
 
     Raises:
         ImageError: If there are no pixels or too many.
     """
     if rows < 1 or columns < 1:
         raise ImageError(f"image {path} is {rows} × {columns} px; expected at least one pixel; save it anew")
-    if rows * columns > MAX_PAGE_PX:
+    if max_px is not None and rows * columns > max_px:
         raise ImageError(
-            f"image {path} is {rows} × {columns} px; at most {MAX_PAGE_PX} px a page are read; crop or tile it first"
+            f"image {path} is {rows} × {columns} px; at most {max_px} px a page are read; crop or tile it first"
         )
 
 

@@ -11,7 +11,7 @@ import math
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +20,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from .samples import Samples, check_page_size, decoding
+from .samples import MAX_PAGE_PX, Samples, check_page_size, decoding
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -49,23 +49,47 @@ def decode_tiff(path: Path) -> Samples:
         ImageError: If the file is cut short or damaged, holds several images, axes that cannot be placed, or colours
             that are neither gray with 0 as black, RGB nor palette.
     """
-    with decoding(path, "TIFF"):
-        with path.open("rb") as file:
-            listed_pages = _count_pages(path, file)
-        with _quiet_tifffile(), tifffile.TiffFile(path) as tif:
-            series = _single_series(path, tif)
-            page = series.keyframe
-            check_page_size(path, page.imagelength, page.imagewidth)
+    with open_series(path) as series, decoding(path, "TIFF"):
+        pixels = series.asarray(squeeze=False)
+        if pixels.shape != tuple(series.get_shape(squeeze=False)):
+            raise ImageError(
+                f"image {path} holds pixels of shape {pixels.shape}, its metadata promise "
+                f"{tuple(series.get_shape(squeeze=False))}; save it anew as plain TIFF"
+            )
+        return Samples(_to_brightness(path, _arrange(pixels, series), series.keyframe), _has_alpha(series))
+
+
+@contextmanager
+def open_series(path: Path, max_px: int | None = MAX_PAGE_PX) -> Iterator[Any]:
+    """Give the one image or stack of a file, with all that can be checked before pixels are decoded.
+
+    Args:
+        path: A file that starts with a TIFF signature.
+        max_px: Largest page that is accepted; None accepts any.
+
+    Yields:
+        tifffile's `TiffPageSeries`, whose file is open until the block ends.
+
+    Raises:
+        ImageError: As `decode_tiff`, but not for damaged pixels.
+    """
+    with ExitStack() as stack:
+        with decoding(path, "TIFF"):
+            with path.open("rb") as file:
+                listed_pages = _count_pages(path, file)
+            stack.enter_context(_quiet_tifffile())
+            series = _single_series(path, stack.enter_context(tifffile.TiffFile(path)))
+            check_page_size(path, series.keyframe.imagelength, series.keyframe.imagewidth, max_px)
             _check_pages(path, series, listed_pages)
             _check_colours(path, series)
             _check_axes(path, series)
-            pixels = series.asarray(squeeze=False)
-            if pixels.shape != tuple(series.get_shape(squeeze=False)):
-                raise ImageError(
-                    f"image {path} holds pixels of shape {pixels.shape}, its metadata promise "
-                    f"{tuple(series.get_shape(squeeze=False))}; save it anew as plain TIFF"
-                )
-            return Samples(_to_brightness(path, _arrange(pixels, series), page), _has_alpha(series))
+        yield series
+
+
+def stored_axes(series: Any) -> list[tuple[str, int]]:
+    """Return letter and size of the axes in the order of the file, without those of size 1 unless they are Y or X."""
+    axes = zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True)
+    return [(axis, size) for axis, size in axes if size > 1 or axis in "YX"]
 
 
 def _count_pages(path: Path, file: BinaryIO) -> int:
@@ -212,15 +236,9 @@ def _check_colours(path: Path, series: Any) -> None:
         )
 
 
-def _stored_axes(series: Any) -> list[tuple[str, int]]:
-    """Return letter and size of the axes in the order of the file, without those of size 1 unless they are Y or X."""
-    axes = zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True)
-    return [(axis, size) for axis, size in axes if size > 1 or axis in "YX"]
-
-
 def _check_axes(path: Path, series: Any) -> None:
     """Refuse axes that cannot be placed as (page, sample, row, column)."""
-    stored = _stored_axes(series)
+    stored = stored_axes(series)
     places = [_PLACES.get(axis) for axis, _ in stored]
     if None in places or len(set(places)) < len(places) or not {2, 3} <= set(places):
         found = " × ".join(f"{size} {tifffile.TIFF.AXES_NAMES.get(axis, axis)}" for axis, size in stored)
@@ -232,7 +250,7 @@ def _check_axes(path: Path, series: Any) -> None:
 
 def _arrange(pixels: NDArray[Any], series: Any) -> NDArray[Any]:
     """Bring the pixels of a series to (page, sample, row, column)."""
-    stored = _stored_axes(series)
+    stored = stored_axes(series)
     places = [_PLACES[axis] for axis, _ in stored]
     arranged = pixels.reshape([size for _, size in stored]).transpose(np.argsort(places))
     absent = tuple(place for place in range(4) if place not in places)

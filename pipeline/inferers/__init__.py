@@ -3,4 +3,5 @@
 from .class_mask import class_mask as class_mask
 from .dihedral import DihedralInferer as DihedralInferer
 from .overlap_tile import OverlapTileInferer as OverlapTileInferer
-from .overlap_tile import geometry_of as geometry_of
+from .tile_plan import AxisPlan as AxisPlan
+from .tile_plan import TilePlan as TilePlan

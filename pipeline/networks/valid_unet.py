@@ -114,13 +114,15 @@ class ValidUNet(nn.Module):
             skips.append(features)
             features = self.pool(features)
         features = self.dropout(self.bottom(features))
-        for up, block, skip in zip(self.up, self.expand, reversed(skips), strict=True):
-            raised = up(features)
-            cropped = _centre_crop(skip, raised)
-            pair = [raised, cropped] if self.variant == "release" else [cropped, raised]
-            features = block(torch.cat(pair, dim=1))
+        for up, block in zip(self.up, self.expand, strict=True):
+            # Nothing else refers to a skip once it is joined: in inference its memory is free from here on.
+            features = block(self._joined(up(features), skips.pop()))
         logits: torch.Tensor = self.head(features)
         return logits
+
+    def _joined(self, raised: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        cropped = _centre_crop(skip, raised)
+        return torch.cat([raised, cropped] if self.variant == "release" else [cropped, raised], dim=1)
 
 
 def _block(incoming: int, width: int, convolutions: int) -> nn.Sequential:

@@ -12,5 +12,6 @@ from .resample import mirrored_index as mirrored_index
 from .resample import resample as resample
 from .separate import SeparateInstancesd as SeparateInstancesd
 from .separate import separate_touching_instances as separate_touching_instances
+from .strip_instances import StripInstances as StripInstances
 from .tile import RandTiled as RandTiled
 from .tile import TileDraw as TileDraw

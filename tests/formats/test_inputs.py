@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, ImageError, MissingFileError, OutputError
-from pipeline.formats import ResultPaths, find_inputs, plan_results
+from pipeline.formats import ResultPaths, find_inputs, image_records, plan_results
 
 Touch = Callable[..., list[Path]]
 
@@ -64,6 +64,25 @@ def test_what_is_no_image_is_skipped_and_counted(tmp_path: Path, touch: Touch) -
     skipped = {"._1.png", ".DS_Store", ".partial-0a.tif", "Thumbs.db", "deeper", "notes.txt", "odd.tif"}
     assert len(inputs.skipped) == len(skipped)
     assert set(_names(inputs.skipped)) == skipped
+
+
+def test_zarr_folders_are_images_alone_and_in_a_folder(tmp_path: Path, touch: Touch) -> None:
+    touch("in/10.ome.zarr/zarr.json", "in/9.zarr/.zgroup", "in/1.png", "in/.partial-1/run.json", "in/11.zarr.zip")
+    inputs = find_inputs([tmp_path / "in"])
+    assert _names(inputs.images) == ["1.png", "9.zarr", "10.ome.zarr"]
+    assert set(_names(inputs.skipped)) == {".partial-1", "11.zarr.zip"}
+    assert find_inputs([tmp_path / "in" / "9.zarr"]).images == (tmp_path / "in" / "9.zarr",)
+
+
+def test_a_bundle_that_loads_whole_images_passes_zarr_over(tmp_path: Path, touch: Touch) -> None:
+    touch("9.zarr/.zgroup", "1.png")
+    assert [record["image"] for record in image_records(tmp_path)] == [str(tmp_path / "1.png")]
+
+
+def test_a_file_named_zarr_is_no_image(tmp_path: Path, touch: Touch) -> None:
+    touch("9.zarr")
+    with pytest.raises(ImageError, match=r"9\.zarr is not named as an image"):
+        find_inputs([tmp_path / "9.zarr"])
 
 
 def test_the_order_of_the_command_line_is_kept(tmp_path: Path, touch: Touch) -> None:
@@ -136,6 +155,8 @@ def test_a_folder_of_folders_is_refused(tmp_path: Path, touch: Touch) -> None:
         ("cell.TIFF", "cell_mask.tif", "cell_instances.tif"),
         ("cell.ome.tif", "cell_mask.tif", "cell_instances.tif"),
         ("cell.v1.png", "cell.v1_mask.png", "cell.v1_instances.png"),
+        ("cell.zarr", "cell_mask.tif", "cell_instances.tif"),
+        ("cell.ome.zarr", "cell_mask.tif", "cell_instances.tif"),
     ],
 )
 def test_results_are_named_after_the_image(source: str, mask: str, instances: str) -> None:
@@ -198,6 +219,15 @@ def test_an_existing_result_is_found_before_the_run(tmp_path: Path, touch: Touch
         plan_results([first, second], tmp_path / "out", kinds=["mask"])
     assert len(plan_results([first, second], tmp_path / "out", kinds=["mask"], overwrite=True)) == 2
     assert len(plan_results([first, second], tmp_path / "out", kinds=["overlay"])) == 2
+
+
+def test_results_of_an_unfinished_run_do_not_stop_the_next_one(tmp_path: Path, touch: Touch) -> None:
+    image, _, mark = touch("1.tif", "out/1_mask.tif", "out/.partial-1/mask.begun")
+    assert mark == ResultPaths(image, tmp_path / "out").mark("mask")
+    assert len(plan_results([image], tmp_path / "out", kinds=["mask", "instances"])) == 1
+    touch("out/1_instances.tif")
+    with pytest.raises(OutputError, match=r"out/1_instances\.tif already exists; pass --force"):
+        plan_results([image], tmp_path / "out", kinds=["mask", "instances"])
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, touch: Touch) -> None:

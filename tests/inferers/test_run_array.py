@@ -1,0 +1,305 @@
+"""Images larger than memory: the same result as in memory, from any array-like, also after being killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch import nn
+
+from pipeline.errors import ConfigError, ImageError, OutputError
+from pipeline.geometry import PaddedGeometry
+from pipeline.inferers import OverlapTileInferer
+from pipeline.networks import ValidUNet
+
+
+@pytest.fixture(scope="module")
+def network() -> ValidUNet:
+    torch.manual_seed(0)
+    return ValidUNet(2, 3, channels=(4, 6, 8)).eval()
+
+
+@pytest.fixture
+def source() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, 333, 140), np.uint8)
+
+
+def in_memory(source: np.ndarray, network: nn.Module, inferer: OverlapTileInferer) -> np.ndarray:
+    with torch.inference_mode():
+        return inferer(torch.from_numpy(source.astype(np.float32))[None], network)[0].numpy()
+
+
+@pytest.mark.parametrize("tile_px", ["auto", 76, 108], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_result_is_that_of_a_call(network: ValidUNet, source: np.ndarray, tile_px: Any, batch_size: int) -> None:
+    inferer = OverlapTileInferer(tile_px, batch_size=batch_size, max_memory_mb=2)
+    sink = np.full((3, 333, 140), np.nan, np.float32)
+    plan = inferer.run_array(source, network, sink)
+    assert plan.tiles > 1
+    expected = in_memory(source, network, inferer)
+    assert np.abs(sink - expected).max() <= 1e-5 * expected.std()
+
+
+def test_it_runs_between_memory_maps(network: ValidUNet, source: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "source.npy", source)
+    stored = np.load(tmp_path / "source.npy", mmap_mode="r")
+    sink = np.lib.format.open_memmap(tmp_path / "sink.npy", "w+", np.float32, (3, 333, 140))
+    OverlapTileInferer(76).run_array(stored, network, sink)
+    assert np.allclose(np.load(tmp_path / "sink.npy"), in_memory(source, network, OverlapTileInferer(76)), atol=1e-6)
+
+
+def test_it_runs_between_zarr_arrays(network: ValidUNet, source: np.ndarray, tmp_path: Path) -> None:
+    stored = zarr.create_array(tmp_path / "source.zarr", shape=source.shape, chunks=(1, 50, 64), dtype=source.dtype)
+    stored[:] = source
+    sink = zarr.create_array(tmp_path / "sink.zarr", shape=(3, 333, 140), chunks=(3, 64, 64), dtype="f4")
+    OverlapTileInferer(76).run_array(stored, network, sink)
+    assert np.allclose(sink[:], in_memory(source, network, OverlapTileInferer(76)), atol=1e-6)
+
+
+def test_pixels_go_through_both_conversions(source: np.ndarray) -> None:
+    torch.manual_seed(1)
+    network = ValidUNet(1, 2, channels=(4, 6, 8)).eval()
+    sink = np.zeros(source.shape[1:], np.uint8)
+
+    def to_input(pixels: np.ndarray) -> np.ndarray:
+        return (pixels.mean(0, keepdims=True, dtype=np.float32) - 100) / 50
+
+    def to_output(logits: torch.Tensor) -> np.ndarray:
+        return logits.argmax(0, keepdim=True).to(torch.uint8).numpy()
+
+    OverlapTileInferer(76).run_array(source, network, sink, to_input=to_input, to_output=to_output)
+    assert np.array_equal(sink, in_memory(to_input(source), network, OverlapTileInferer(76)).argmax(0))
+    assert 0 < sink.mean() < 1
+
+
+# --- going on after being killed -------------------------------------------------------------------------------------
+
+_RUN = """
+import sys, numpy as np, torch
+from pipeline.inferers import OverlapTileInferer
+from pipeline.networks import ValidUNet
+folder = sys.argv[1]
+torch.manual_seed(0)
+network = ValidUNet(1, 1, channels=(8, 12, 16)).eval()
+source = np.load(folder + "/../source.npy", mmap_mode="r")
+sink = np.lib.format.open_memmap(folder + "/sink.npy", "r+")
+print("ready", flush=True)
+OverlapTileInferer(108, max_memory_mb=20).run_array(source, network, sink, journal=folder + "/journal")
+print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def streamed(tmp_path: Path) -> Callable[[str], Any]:
+    """Start a process that streams one image into `sink.npy` of a folder; the folder is made at the first start."""
+    np.save(tmp_path / "source.npy", np.random.default_rng(1).integers(0, 256, (1500, 400), np.uint8))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def start(name: str) -> Any:
+        folder = tmp_path / name
+        if not folder.exists():
+            folder.mkdir()
+            np.save(folder / "sink.npy", np.zeros((1500, 400), np.float32))
+        return subprocess.Popen(
+            [sys.executable, "-c", _RUN, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    return start
+
+
+def test_a_run_killed_ten_times_ends_with_the_same_bytes(streamed: Callable[[str], Any], tmp_path: Path) -> None:
+    started = time.monotonic()
+    assert streamed("whole").communicate()[0].endswith("done\n")
+    whole_s = time.monotonic() - started
+    draws = random.Random(0)
+    killed = 0
+    while killed < 10:
+        process = streamed("killed")
+        assert process.stdout.readline() == "ready\n"
+        # A random moment at which some strips are finished and some are not.
+        wanted = draws.randint(1, 3) + len(strips_in(tmp_path / "killed"))
+        while process.poll() is None and len(strips_in(tmp_path / "killed")) < wanted:
+            time.sleep(0.001)
+        time.sleep(draws.random() * 0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        killed += 1
+    assert (tmp_path / "killed" / "journal").exists(), f"a run of {whole_s:.1f} s was over before it was killed"
+    assert streamed("killed").communicate()[0].endswith("done\n")
+    assert not (tmp_path / "killed" / "journal").exists()
+    assert (tmp_path / "killed" / "sink.npy").read_bytes() == (tmp_path / "whole" / "sink.npy").read_bytes()
+
+
+def strips_in(folder: Path) -> list[str]:
+    journal = folder / "journal"
+    return journal.read_text().splitlines()[1:] if journal.exists() else []
+
+
+class _InterruptedError(RuntimeError):
+    pass
+
+
+class _FailingSink(np.ndarray):
+    """An array that fails when it is written for the `fails_at`-th time."""
+
+    fails_at = 2
+
+    def __setitem__(self, index: Any, pixels: Any) -> None:
+        self.fails_at -= 1
+        if self.fails_at == 0:
+            raise _InterruptedError
+        super().__setitem__(index, pixels)
+
+
+def test_a_run_that_goes_on_keeps_its_tiles_and_does_no_strip_twice(
+    network: ValidUNet, source: np.ndarray, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    sink = np.zeros((3, 333, 140), np.float32).view(_FailingSink)
+    with pytest.raises(_InterruptedError):
+        OverlapTileInferer("auto", max_memory_mb=2).run_array(source, network, sink, journal=journal)
+    begun = json.loads(journal.read_text().splitlines()[0])
+    finished = sink[:, : begun["tile_px"][0] - 2 * network.geometry.margin_px].copy()
+    sink[...] = 0
+
+    # With another budget it would choose other tiles.
+    plan = OverlapTileInferer("auto", max_memory_mb=500).run_array(source, network, sink, journal=journal)
+    assert [plan.rows.input_px, plan.columns.input_px] == begun["tile_px"]
+    step = plan.rows.starts_px[1]
+    assert not sink[:, :step].any()
+    assert finished[:, :step].any()
+    assert np.abs(sink[:, step:]).min(axis=(1, 2)).max() >= 0
+    assert sink[:, step:].any(axis=(1, 2)).all()
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize("change", ["network", "source", "precision", "run_id"])
+def test_a_journal_of_another_run_is_refused(
+    network: ValidUNet, source: np.ndarray, tmp_path: Path, change: str
+) -> None:
+    journal = tmp_path / "journal"
+    sink = np.zeros((3, 333, 140), np.float32).view(_FailingSink)
+    with pytest.raises(_InterruptedError):
+        OverlapTileInferer(76).run_array(source, network, sink, journal=journal, run_id="a")
+    kept = journal.read_bytes()
+    if change == "network":
+        torch.manual_seed(5)
+        network = ValidUNet(2, 3, channels=(4, 6, 8)).eval()
+    if change == "source":
+        source, sink = source[:, :-1], np.zeros((3, 332, 140), np.float32)  # type: ignore[assignment]
+    inferer = OverlapTileInferer(76, precision="bf16" if change == "precision" else "fp32")
+    with pytest.raises(OutputError, match=r"belongs to another run: .*; remove it to start anew"):
+        inferer.run_array(source, network, sink, journal=journal, run_id="b" if change == "run_id" else "a")
+    assert journal.read_bytes() == kept
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+class _Untouched:
+    """A source or sink that must be refused by what it is, before a pixel is moved."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        # One pixel is looked at, to learn how many channels the conversion gives.
+        rows = index[-2]
+        assert rows.stop - rows.start == 1
+        return np.zeros((*self.shape[:-2], 1, self.shape[-1]), self.dtype)
+
+    def __setitem__(self, index: Any, pixels: Any) -> None:
+        raise AssertionError("written")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((3, 333, 141), "f4", r"sink has the shape \(3, 333, 141\); expected \(3, 333, 140\)"),
+        ((333, 140), "f4", r"sink has the shape \(333, 140\); expected \(3, 333, 140\)"),
+        ((3, 333, 140), "u1", "sink holds uint8, which cannot hold float32 results exactly; make it float32"),
+        ((3, 333, 140), "f2", "sink holds float16, which cannot hold float32 results exactly"),
+    ],
+    ids=["size", "channels", "integers", "half"],
+)
+def test_a_sink_that_does_not_fit_is_refused_before_any_work(
+    network: ValidUNet, shape: tuple[int, ...], dtype: str, message: str
+) -> None:
+    with pytest.raises(OutputError, match=message):
+        OverlapTileInferer(76).run_array(_Untouched((2, 333, 140), "u1"), network, _Untouched(shape, dtype))
+
+
+def test_a_read_only_sink_is_refused(network: ValidUNet, source: np.ndarray) -> None:
+    sink = np.zeros((3, 333, 140), np.float32)
+    sink.flags.writeable = False
+    with pytest.raises(OutputError, match="sink is read-only"):
+        OverlapTileInferer(76).run_array(source, network, sink)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((2, 0, 140), "u1", "not empty"),
+        ((140,), "u1", r"must be \(row, column\) or \(channel, row, column\)"),
+        ((2, 20, 20), "c8", "must hold integers or real numbers, got complex64"),
+        ((3, 20, 20), "u1", r"image must be \(batch, 2, height, width\) for this network, got \(1, 3"),
+    ],
+    ids=["empty", "axes", "complex", "channels"],
+)
+def test_a_source_that_cannot_be_used_is_refused(
+    network: ValidUNet, shape: tuple[int, ...], dtype: str, message: str
+) -> None:
+    with pytest.raises(ImageError, match=message):
+        OverlapTileInferer(76).run_array(_Untouched(shape, dtype), network, _Untouched((3, 20, 20), "f4"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_not_finite_are_found_before_any_work(network: ValidUNet, value: float) -> None:
+    source = np.zeros((2, 700, 30), np.float32)
+    source[1, 650, 7] = value
+    with pytest.raises(ImageError, match=r"NaN or infinite pixels in rows 512\.\.699"):
+        OverlapTileInferer(76).run_array(source, network, _Untouched((3, 700, 30), "f4"))
+
+
+def test_a_memory_map_that_shrinks_is_named_and_not_a_crash(network: ValidUNet, tmp_path: Path) -> None:
+    path = tmp_path / "source.raw"
+    np.zeros((2, 4000, 300), np.uint8).tofile(path)
+    source = np.memmap(path, np.uint8, "r", shape=(2, 4000, 300))
+    os.truncate(path, 5000)
+    with pytest.raises(ImageError, match=r"source\.raw has shrunk to 5000 bytes; expected 2400000; leave it alone"):
+        OverlapTileInferer(76).run_array(source, network, np.zeros((3, 4000, 300), np.float32))
+
+
+def test_a_source_that_gives_fewer_rows_than_it_promises_is_named(network: ValidUNet) -> None:
+    class Shrinking(_Untouched):
+        def __getitem__(self, index: Any) -> Any:
+            return np.zeros((2, 333, 140), np.uint8)[:, :100][index]
+
+    with pytest.raises(ImageError, match=r"source gives \(2, .*; leave it alone while it is read"):
+        OverlapTileInferer(76).run_array(Shrinking((2, 333, 140), "u1"), network, np.zeros((3, 333, 140), np.float32))
+
+
+def test_a_full_disk_is_named(network: ValidUNet, source: np.ndarray) -> None:
+    class Full(_Untouched):
+        def __setitem__(self, index: Any, pixels: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"a strip of the result cannot be written: .*No space left on device"):
+        OverlapTileInferer(76).run_array(source, network, Full((3, 333, 140), "f4"))
+
+
+def test_a_network_of_another_size_than_its_geometry_says_is_refused(source: np.ndarray) -> None:
+    network = nn.Conv2d(2, 3, 5)
+    with pytest.raises(ConfigError, match=r"Conv2d gives \(\d+, \d+\) px for a tile of .* expected .* by its geometry"):
+        OverlapTileInferer(64, geometry=PaddedGeometry(8, 8)).run_array(source, network, np.zeros((3, 333, 140), "f4"))
