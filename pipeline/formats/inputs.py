@@ -173,8 +173,8 @@ def plan_results(
         for kind in kinds:
             if results.of_kind(kind).exists() and not overwrite:
                 raise OutputError(
-                    f"{results.of_kind(kind)} already exists; pass --force (in Python: overwrite=True) to replace it, "
-                    "or choose another output folder"
+                    f"{results.of_kind(kind)} already exists; pass --force (in a bundle run --overwrite True, in "
+                    "Python overwrite=True) to replace it, or choose another output folder"
                 )
     return plan
 
