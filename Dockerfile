@@ -3,6 +3,8 @@
 #   docker build -t unet-pipeline .
 #   docker run --rm -v "$PWD/images:/images:ro" -v "$PWD/results:/results" unet-pipeline \
 #       predict --bundle bundles/em_membrane_segmentation --checkpoint /results/models/model.pt /images -o /results/masks
+#   docker run --rm -v "$PWD/results:/results" unet-pipeline \
+#       train bundles/em_membrane_segmentation --overlay demo dataset_dir=/results/phantom_em -o /results
 FROM python:3.12.11-slim-bookworm
 
 RUN useradd --create-home --uid 1000 pipeline

@@ -15,6 +15,8 @@ from monai.bundle import ConfigParser
 from .engines import RECORD_NAME, check_config, override
 from .errors import ConfigError, MissingFileError
 
+_SWITCHES = {"true": True, "false": False}
+
 
 def config_files(bundle: str | Path, base: str, overlays: Sequence[str] = ()) -> list[Path]:
     """Return `configs/<base>.yaml` of a bundle and its overlays, in the order in which they are merged.
@@ -36,6 +38,8 @@ def config_files(bundle: str | Path, base: str, overlays: Sequence[str] = ()) ->
 def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
     """Return `id=value` arguments as a mapping; values are read as MONAI's own command line reads them.
 
+    There, `true` and `false` would be text; here they are switches, as in the YAML of the configs.
+
     Raises:
         ConfigError: If an argument has no `=`.
 
@@ -48,15 +52,23 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
         name, separator, value = setting.partition("=")
         if not separator or not name:
             raise ConfigError(f"argument '{setting}' must be id=value, for example max_epochs=5")
-        overrides[name] = DefaultParseValue(value)
+        overrides[name] = _SWITCHES.get(value, DefaultParseValue(value))
     return overrides
 
 
 def parse_bundle(files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
     """Merge config files and overrides, and check that every id means something.
 
+    Args:
+        files: The config files, overlays after what they are laid over.
+        overrides: Values of config ids.
+
+    Returns:
+        The parser, ready to make components.
+
     Raises:
-        ConfigError: If an id is unknown, with the nearest that exists; or if a file is not YAML.
+        ConfigError: If an id is unknown, with the nearest that exists; if a value is of the wrong kind; if a file is
+            not YAML, or sets an id in a section that no file before it has.
     """
     parser = ConfigParser()
     try:
@@ -64,6 +76,12 @@ def parse_bundle(files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigP
     except (yaml.YAMLError, ValueError) as error:
         names = " or ".join(file.name for file in files)
         raise ConfigError(f"config {names} is not valid: {' '.join(str(error).split())}; correct it there") from error
+    except KeyError as error:
+        names = " + ".join(file.stem for file in files)
+        raise ConfigError(
+            f"configs {names} do not go together: one sets an id in a section that none before it has "
+            f"({error.args[0]}); see the first lines of each for what it is laid over"
+        ) from error
     for name, value in overrides.items():
         override(parser, name, value)
     check_config(parser.get())

@@ -38,7 +38,8 @@ def _train(options: argparse.Namespace) -> None:
 
     overrides = {"bundle_root": options.bundle, **parse_overrides(options.settings)}
     if options.output is not None:
-        overrides["output_dir"] = str(options.output)
+        # An absolute path is never taken for an expression or a reference of the config.
+        overrides["output_dir"] = str(options.output.absolute())
     files = config_files(options.bundle, "train", options.overlay)
     parse_bundle(files, overrides)
     with warnings.catch_warnings():
@@ -49,12 +50,17 @@ def _train(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from .bundle_config import parse_overrides
+    from .formats import find_inputs
     from .predict import Predictor, Wanted, predict_files
 
+    inputs = find_inputs(options.inputs)
     predictor = Predictor.from_bundle(options.bundle, options.checkpoint, options.overlay, parse_overrides(options.set))
+    if inputs.skipped:
+        names = ", ".join(path.name for path in inputs.skipped[:5]) + (", ..." if len(inputs.skipped) > 5 else "")
+        print(f"{len(inputs.skipped)} entries passed over, not PNG or TIFF: {names}", file=sys.stderr)
     plan = predict_files(
         predictor,
-        options.inputs,
+        inputs.images,
         options.output,
         Wanted(probability=options.probability, picture=options.picture),
         overwrite=options.force,

@@ -7,12 +7,15 @@ import sys
 
 from tqdm import tqdm
 
-from .errors import OutputError, PipelineError
+from .errors import ConfigError, OutputError, PipelineError
 
 USER_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
 # A full disk, and folders that may not be written: TensorBoard and other writers that are not ours report them bare.
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 
 def say_in_one_line(error: BaseException, program: str = "") -> int | None:
@@ -49,6 +52,24 @@ def user_error(error: BaseException | None) -> PipelineError | None:
             what = error.filename or "the results"
             way_out = "check the free space and the permissions, or write elsewhere"
             return OutputError(f"cannot use {what}: {error.strerror}; {way_out}")
+        refused = _refused_by_library(error)
+        if refused is not None:
+            return refused
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
+
+
+def _refused_by_library(error: BaseException) -> ConfigError | None:
+    """Return what a library says of a value in the config that is out of range, such as a negative learning rate."""
+    cause = error.__cause__
+    if not str(error).startswith("Failed to instantiate component") or type(cause) is not ValueError:
+        return None
+    frame = cause.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    # A ValueError out of this package is our own mistake, and keeps its traceback.
+    if frame is None or frame.tb_frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        return None
+    component = str(error).split("'")[1]
+    return ConfigError(f"{component} refuses a value of the config: {' '.join(str(cause).split())}; correct it")

@@ -184,11 +184,10 @@ class ValidGeometry:
         return tuple(rows)
 
     def _refusal(self, input_px: int) -> str:
-        below = input_px - (input_px - self.residue_px) % self.stride_px
-        nearest = sorted({max(side, self.min_input_px) for side in (below, below + self.stride_px)})
+        below = max(input_px - (input_px - self.residue_px) % self.stride_px, self.min_input_px)
         return (
             f"tile side {input_px} px does not fit a depth-{self.depth} valid U-Net: it must be "
-            f"{self._rule()}, and at least {self.min_input_px}; try {' or '.join(map(str, nearest))}"
+            f"{self._rule()}, and at least {self.min_input_px}; try {below} or {below + self.stride_px}"
         )
 
     def _rule(self) -> str:

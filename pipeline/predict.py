@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from .bundle_config import config_files, parse_bundle, recorded_network
 from .engines import check_arguments, load_network
+from .errors import ConfigError
 from .formats import (
     RasterImage,
     ResultKind,
@@ -39,6 +40,15 @@ from .transforms import interior_instances
 
 IN_MEMORY_PX = 2**26
 """Largest page that is held in memory unless another limit is given: 8192 × 8192 px."""
+
+# Ids of inference.yaml that name what the command line of `predict` names for itself.
+_OPTIONS = {
+    "bundle_root": "--bundle",
+    "checkpoint_path": "--checkpoint",
+    "dataset_dir": "the inputs",
+    "output_dir": "-o",
+    "overwrite": "--force",
+}
 
 
 @dataclass(frozen=True)
@@ -78,14 +88,17 @@ class Predictor:
 
         Raises:
             MissingFileError: If the bundle, an overlay or the checkpoint is not there.
-            ConfigError: If an override names an unknown id.
+            ConfigError: If an override names an unknown id, or one that has no effect here.
             CheckpointError: If the checkpoint belongs to another network.
         """
         chosen = dict(overrides or {})
+        own = next((name for name in chosen if name in _OPTIONS), None)
+        if own is not None:
+            raise ConfigError(f"config id '{own}' has no effect here; use {_OPTIONS[own]} instead")
         files = config_files(bundle, "inference", overlays)
         path = Path(bundle) / "models" / "model.pt" if checkpoint is None else Path(checkpoint)
         parser = parse_bundle(files, {"bundle_root": str(bundle), "checkpoint_path": str(path), **chosen})
-        if not any(name.partition("::")[0].partition("#")[0] == "network_def" for name in chosen):
+        if not any(name.partition("::")[0].partition("#")[0] in ("network_def", "num_classes") for name in chosen):
             recorded = recorded_network(path, parser.get("network_def"))
             if recorded is not None:
                 check_arguments("network_def", recorded)

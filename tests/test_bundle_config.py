@@ -44,10 +44,10 @@ def test_a_json_config_is_found(tmp_path: Path) -> None:
     assert [file.name for file in config_files(tmp_path, "train")] == ["train.json"]
 
 
-def test_arguments_are_read_as_monai_reads_them() -> None:
+def test_arguments_are_read_as_monai_reads_them_and_true_and_false_as_switches() -> None:
     settings = ["a=3", "b=1e-3", "c=[8,16]", "d=true", "e=True", "f=cpu", "g=@h", "i::j=a=b", "k=", "l='3'"]
     assert parse_overrides(settings) == {
-        **{"a": 3, "b": 0.001, "c": [8, 16], "d": "true", "e": True, "f": "cpu", "g": "@h"},
+        **{"a": 3, "b": 0.001, "c": [8, 16], "d": True, "e": True, "f": "cpu", "g": "@h"},
         **{"i::j": "a=b", "k": "", "l": "3"},
     }
 

@@ -129,6 +129,7 @@ def test_predict_writes_what_it_says_in_a_cold_process(trained_run: Any, images:
     assert run.returncode == 0, run.stderr
     assert run.stdout == "2 images segmented: masks\n"
     assert "predicting: 100%" in run.stderr
+    assert "1 entries passed over, not PNG or TIFF: notes.txt\n" in run.stderr
     assert entries_of(tmp_path / "elsewhere") == {
         f"masks/{name}"
         for name in (
@@ -175,12 +176,16 @@ def damaged(path: Path, damage: str) -> None:
         (["zero.png"], r"image .*zero\.png is empty \(0 bytes\); expected a PNG or TIFF file; copy it again"),
         (["other.tif"], r"image .*other\.tif is named as TIFF but holds GIF; .*"),
         (["images", "--checkpoint", "nowhere.pt"], r"checkpoint .*nowhere\.pt not found; train first.*"),
-        (["images", "--checkpoint", "cut.pt"], r"cut\.pt is not a checkpoint that can be read safely \(.*\); .*"),
+        (["images", "--checkpoint", "cut.pt"], r"cut\.pt is not a checkpoint that can be read safely: .*; .*"),
         (
             ["images", "--set", "network_def::channels=[2,4]"],
             r"checkpoint .*model\.pt belongs to another network: contract\.0\.0\.weight is \(4, 1, 3, 3\), expected .*",
         ),
         (["images", "--set", "tile_xp=380"], r"config id 'tile_xp' is used by nothing .* did you mean 'tile_px'\?"),
+        (["images", "--set", "output_dir=x"], r"config id 'output_dir' has no effect here; use -o instead"),
+        (["images", "--set", "batch_size=x"], r"config id 'batch_size' is 'x'; expected a whole number, as in .*"),
+        (["images", "--set", "device=5"], r"device '5' .*"),
+        (["images", "--overlay", "demo"], r"configs inference \+ demo do not go together: .*"),
         (["images", "--set", "tile_px=381"], r"tile side 381 px does not fit .*; try 380 or 396"),
         (["images", "--set", "tile_px"], r"argument 'tile_px' must be id=value, for example max_epochs=5"),
         (["images", "--overlay", "dmeo"], r"bundle .* has no config 'dmeo'; did you mean 'demo'\?"),
@@ -193,8 +198,17 @@ def damaged(path: Path, damage: str) -> None:
     ],
     ids=[
         *("missing file", "empty folder", "truncated PNG", "truncated TIFF", "no Zarr", "empty file", "another format"),
-        *("missing checkpoint", "truncated checkpoint", "another network", "mistyped id", "illegal tile", "no value"),
-        *("overlay", "no bundle", "output is a file", "output below a file"),
+        *("missing checkpoint", "truncated checkpoint", "another network", "mistyped id"),
+        *(
+            "an option's id",
+            "text for a number",
+            "no device",
+            "overlay of train",
+            "illegal tile",
+            "no value",
+            "overlay",
+        ),
+        *("no bundle", "output is a file", "output below a file"),
     ],
 )
 def test_bad_input_of_predict_is_one_line_and_nothing_is_written(

@@ -64,7 +64,15 @@ def test_input_px_is_the_smallest_legal_side_that_is_enough(geometry: ValidGeome
 
 
 @pytest.mark.parametrize(
-    ("side", "nearest"), [(500, "492 or 508"), (571, "556 or 572"), (10, "188"), (187, "188"), (189, "188 or 204")]
+    ("side", "nearest"),
+    [
+        (500, "492 or 508"),
+        (571, "556 or 572"),
+        (10, "188 or 204"),
+        (187, "188 or 204"),
+        (-5, "188 or 204"),
+        (189, "188 or 204"),
+    ],
 )
 def test_an_illegal_side_is_refused_with_the_nearest_legal_ones(side: int, nearest: str) -> None:
     with pytest.raises(TileSizeError, match=rf"tile side {side} px .* try {nearest}$") as refusal:

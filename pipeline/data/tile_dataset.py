@@ -63,6 +63,10 @@ class TileDataset(Dataset):
         """Return the number of tiles in an epoch."""
         return len(self.prepared) * self.tiles_per_case
 
+    def __iter__(self) -> Iterator[Any]:
+        """Return the tiles of the first epoch: tile numbers have no end that would stop a plain loop."""
+        return (self[draw] for draw in range(len(self)))
+
     def __getitem__(self, draw: int) -> Any:
         """Return tile number `draw`, counted over all epochs."""
         epoch, tile = divmod(draw, len(self))

@@ -7,7 +7,6 @@ that training needs to go on. Both are read with `weights_only=True`.
 from __future__ import annotations
 
 import io
-import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,9 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator, SupervisedTrainer
 from torch import nn
 
-from ..errors import CheckpointError, MissingFileError
+from ..errors import CheckpointError, ConfigError, MissingFileError, TrainingError
 from ..formats import whole_file
+from .knobs import switch
 from .weight_average import WeightAverage
 
 BEST_NAME = "model.pt"
@@ -49,16 +49,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: If it is not a checkpoint, or holds more than tensors and plain values.
     """
     if not Path(path).is_file():
-        raise MissingFileError(f"checkpoint {path} not found; train first, or name another checkpoint (--checkpoint)")
+        raise MissingFileError(
+            f"checkpoint {path} not found; train first, or pass --checkpoint (in a bundle run --checkpoint_path)"
+        )
     try:
         with warnings.catch_warnings():
             # A file of another pickle protocol is refused below, or is fine.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # which exception comes depends on which byte of a stranger's file is wrong
         raise CheckpointError(
-            f"{path} is not a checkpoint that can be read safely ({_first_line(error)}); "
-            "expected a state dict saved by torch.save, such as the model.pt that training writes"
+            f"{path} is not a checkpoint that can be read safely: it was not written by torch.save, is cut short, or "
+            "holds more than tensors and plain values; expected a state dict, such as the model.pt that training writes"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state dict of a network")
@@ -82,7 +84,7 @@ def load_network(network: nn.Module, path: str | Path) -> nn.Module:
     if difference:
         raise CheckpointError(
             f"checkpoint {path} belongs to another network: {difference}; "
-            "use the network it was trained with (--overlay, or network_def::channels=...), or another checkpoint"
+            "use the network it was trained with (for example network_def::channels), or another checkpoint"
         )
     network.load_state_dict(weights)
     return network
@@ -101,9 +103,13 @@ class TrainingCheckpoint:
         evaluator: The evaluator whose key metric decides what is best.
         average: The handler that averages weights, where there is one; `model.pt` then holds the average.
         every_epochs: `last.pt` is written after so many epochs, and after the last.
-        resume: Go on from `last.pt`.
+        resume: Go on from `last.pt`; from a command line also as `"true"` or `"false"`.
+
+    Attributes:
+        has_saved: This run has written a checkpoint.
 
     Raises:
+        ConfigError: If `every_epochs` is below 1, or `resume` is neither true nor false.
         MissingFileError: When training starts, if it is to resume and there is no `last.pt`.
         CheckpointError: When training starts, if `last.pt` belongs to another network or another schedule: other
             epochs, steps an epoch or learning rates, or another averaging of weights.
@@ -118,8 +124,10 @@ class TrainingCheckpoint:
         evaluator: Evaluator,
         average: WeightAverage | None = None,
         every_epochs: int = 1,
-        resume: bool = False,
+        resume: bool | str = False,
     ) -> None:
+        if every_epochs < 1:
+            raise ConfigError(f"every_epochs must be at least 1, got {every_epochs}")
         self.folder = Path(folder)
         self.network = network
         self.optimizer = optimizer
@@ -127,7 +135,8 @@ class TrainingCheckpoint:
         self.evaluator = evaluator
         self.average = average
         self.every_epochs = every_epochs
-        self.resume = resume
+        self.resume = switch("resume", resume)
+        self.has_saved = False
 
     @property
     def best_path(self) -> Path:
@@ -149,6 +158,16 @@ class TrainingCheckpoint:
             self.evaluator.add_event_handler(Events.COMPLETED, self._save_best)
 
     def _save_last(self, trainer: Engine) -> None:
+        broken = next((name for name, tensor in self.network.state_dict().items() if not tensor.isfinite().all()), None)
+        if broken is not None:
+            raise TrainingError(
+                f"training diverged in epoch {trainer.state.epoch}: {broken} holds values that are not finite; lower "
+                "learning_rate, or set train::trainer::iteration_update::max_gradient_norm"
+            )
+        if not self.has_saved and not self.resume:
+            # What an earlier run left as its best does not belong to the checkpoints of this one.
+            self.best_path.unlink(missing_ok=True)
+        self.has_saved = True
         save_whole(
             {
                 "network": self.network.state_dict(),
@@ -167,6 +186,7 @@ class TrainingCheckpoint:
     def _save_best(self, evaluator: Engine) -> None:
         if evaluator.state.best_metric_epoch == evaluator.state.epoch:
             best = self.network if self.average is None else self.average.network
+            self.has_saved = True
             save_whole(best.state_dict(), self.best_path)
 
     def _restore(self, trainer: Engine) -> None:
@@ -210,7 +230,3 @@ def _first_difference(wanted: Mapping[str, torch.Tensor], given: Mapping[str, An
             return f"{name} is {shape}, expected {tuple(tensor.shape)}"
     extra = next((name for name in given if name not in wanted), None)
     return None if extra is None else f"it also has {extra}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0][:120] or type(error).__name__

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..errors import OutputError
-from ..formats import ResultPaths, write_mask
+from ..formats import plan_results, write_mask
 from ..inferers import class_mask
+from .knobs import switch
 
 logger = logging.getLogger("unet_pipeline")
 
@@ -20,15 +21,22 @@ class MaskWriter:
 
     Args:
         folder: Where masks go, as `<stem>_mask.png` for a PNG and `<stem>_mask.tif` for a TIFF.
-        overwrite: Replace masks of an earlier run.
+        data: The images, as `image_records` gives them.
+        overwrite: Replace masks of an earlier run; from a command line also as `"true"` or `"false"`.
 
     Raises:
-        OutputError: At the first mask that exists already, or cannot be written.
+        ConfigError: If `overwrite` is neither true nor false.
+        OutputError: If a mask exists already and is not to be replaced, would overwrite an image, or two images would
+            give the same one; later, if a mask cannot be written.
     """
 
-    def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
+    def __init__(self, folder: str | Path, data: Sequence[Mapping[str, str]], overwrite: bool | str = False) -> None:
         self.folder = Path(folder)
-        self.overwrite = overwrite
+        self.overwrite = switch("overwrite", overwrite)
+        plan = plan_results(
+            [Path(record["source"]) for record in data], folder, kinds=["mask"], overwrite=self.overwrite
+        )
+        self._masks = {results.source: results.mask for results in plan}
         self._written = 0
 
     def attach(self, evaluator: Engine) -> None:
@@ -40,10 +48,8 @@ class MaskWriter:
     def _write(self, evaluator: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for sample, output in zip(evaluator.state.batch, evaluator.state.output, strict=True):
-            path = ResultPaths(Path(sample["source"]), self.folder).mask
-            if path.exists() and not self.overwrite:
-                raise OutputError(f"{path} already exists; pass --overwrite true, or another --output_dir")
-            write_mask(path, class_mask(output["pred"].float().cpu().numpy()), overwrite=self.overwrite)
+            mask = class_mask(output["pred"].float().cpu().numpy())
+            write_mask(self._masks[Path(sample["source"])], mask, overwrite=self.overwrite)
             self._written += 1
 
     def _say(self, evaluator: Engine) -> None:

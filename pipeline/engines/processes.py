@@ -17,7 +17,7 @@ def check_device(device: torch.device) -> None:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device {device} does not exist: this machine shows {torch.cuda.device_count()} GPUs; start no more "
-            "processes than GPUs (--nproc_per_node), or pass --device cpu (with several processes: --backend gloo, too)"
+            "processes than GPUs (--nproc_per_node), or set device to cpu (and backend to gloo for several processes)"
         )
 
 
@@ -36,7 +36,7 @@ def join_processes(backend: str, device: torch.device | str) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not torch.distributed.is_backend_available(backend):
-        raise ConfigError(f"backend '{backend}' is not in this build of torch; pass --backend gloo --device cpu")
+        raise ConfigError(f"backend '{backend}' is not in this build of torch; set backend to gloo and device to cpu")
     torch.distributed.init_process_group(backend)
     # Ignite joins with a collective call of its own, which hangs later where only some ranks come to make it.
     idist.get_world_size()

@@ -24,7 +24,7 @@ from monai.engines import Evaluator
 
 from .. import __version__
 from ..data import Manifest
-from ..errors import OutputError
+from ..errors import CheckpointError, OutputError
 from ..formats import whole_file
 from .checkpoint import TrainingCheckpoint
 from .running_config import running_parser
@@ -39,9 +39,10 @@ logger = logging.getLogger("unet_pipeline")
 class RunRecord:
     """Handler that keeps `run.json` during training, and says at the end what came out and where it is.
 
-    The file is written when training starts, after every epoch and validation and at the end, each time whole. Its
-    `status` is `"running"`, `"completed"`, `"interrupted"` or `"failed"`. It names no folders of the machine and no
-    patients.
+    The file is written when training starts, after every epoch and validation and at the end, each time whole; the
+    record of an earlier run in the same folder stays until the first epoch of this one is over. Its `status` is
+    `"running"`, `"completed"`, `"interrupted"` or `"failed"`. `config` is the merged config but for folders of the
+    machine. No patients are named.
 
     Args:
         folder: Where the record goes.
@@ -71,6 +72,7 @@ class RunRecord:
         self._started_s = 0.0
         self._earlier_s = 0.0
         self._losses: list[float] = []
+        self._is_kept_back = False
 
     def attach(self, trainer: Engine) -> None:
         """Attach to the trainer, and to the evaluator."""
@@ -88,11 +90,13 @@ class RunRecord:
         parser = running_parser()
         config = {} if parser is None else dict(parser.get())
         epochs = _epochs_before(self.path, trainer.state.epoch) if self.checkpoint.resume else []
+        self._is_kept_back = not self.checkpoint.resume and self.checkpoint.best_path.exists()
         self._earlier_s = epochs[-1]["wall_time_s"] if epochs else 0.0
         self._record = {
             "status": "running",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "config_sha256": _digest(config),
+            "config": _without_places(config),
+            "config_sha256": _digest(_without_places(config)),
             "network_def": None if parser is None else _resolved(parser, parser.get("network_def")),
             "manifest": {"name": self.manifest.name, "version": self.manifest.version, "sha256": self.manifest.digest},
             "seed": self.seed,
@@ -111,6 +115,8 @@ class RunRecord:
     def _step(self, trainer: Engine) -> None:
         self._losses.append(trainer.state.output["loss"])
         if trainer.state.iteration % trainer.state.epoch_length == 0:
+            # Until the first epoch is over, the record in the folder is about the network in the folder.
+            self._is_kept_back = False
             # Now and not when the epoch is completed: a checkpoint of this epoch may be all that a resume will find.
             entry = self._entry(trainer.state.epoch)
             entry["loss"] = sum(self._losses) / len(self._losses)
@@ -152,7 +158,7 @@ class RunRecord:
             with contextlib.suppress(OutputError):
                 self._close("interrupted" if interrupted else "failed")
         if interrupted and self.checkpoint.last_path.is_file():
-            logger.info("last checkpoint: %s; go on from it with --resume true", self.checkpoint.last_path)
+            logger.info("last checkpoint: %s; go on from it with resume set to True", self.checkpoint.last_path)
         raise error
 
     def _close(self, status: str) -> None:
@@ -171,6 +177,8 @@ class RunRecord:
         return round(self._earlier_s + time.monotonic() - self._started_s, 1)
 
     def _write(self) -> None:
+        if self._is_kept_back:
+            return
         self._record["wall_time_s"] = self._wall_time_s()
         self._record["peak_memory_mb"] = _peak_memory_mb()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,14 +189,23 @@ class RunRecord:
 def _epochs_before(path: Path, epoch: int) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return [entry for entry in record["epochs"] if entry["epoch"] <= epoch]
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return [entry for entry in record["epochs"] if entry["epoch"] <= epoch]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"record {path} is damaged; expected the run.json of the run that is resumed; remove it to go on without it"
+        ) from error
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where files lie on this machine, which is no part of what the run was."""
+    content = {name: value for name, value in config.items() if name not in _PLACES}
+    return dict(json.loads(json.dumps(content, default=str)))
 
 
 def _digest(config: Mapping[str, Any]) -> str:
-    # Where files lie on this machine is no part of what the run was; the manifest has a digest of its own.
-    content = {name: value for name, value in config.items() if name not in _PLACES}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def _resolved(parser: ConfigParser, content: Any) -> Any:
@@ -209,17 +226,17 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """Return the commit of the source tree that this package runs from, with a plus if it was changed since."""
-    folder = Path(__file__).parent
     try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        # A package that was installed may lie inside a repository that is somebody else's.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _device_name(device: torch.device) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import inspect
 import pydoc
 import re
@@ -15,6 +16,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 
 from ..errors import ConfigError
+from .knobs import check_kind, check_knobs, is_wired
 from .processes import check_device
 
 Owner = TypeVar("Owner")
@@ -55,6 +57,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         ConfigError: With the nearest name that exists.
     """
     _check_references(config)
+    check_knobs(config)
     references = ENTRY_POINTS | set(_references(config))
     _check_ids(config, references, parents=())
     for where, component in _components(config, ""):
@@ -63,7 +66,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def check_arguments(where: str, component: Mapping[str, Any]) -> None:
-    """Refuse an argument that the target of a component does not know.
+    """Refuse a component whose target does not exist, and an argument that the target does not know.
 
     Args:
         where: The id of the component.
@@ -74,6 +77,9 @@ def check_arguments(where: str, component: Mapping[str, Any]) -> None:
     """
     target = component["_target_"]
     function = pydoc.locate(target) if "." in target else None
+    # Names without a dot are MONAI's own to find, and modules of the bundle itself may not be on the path yet.
+    if function is None and "." in target and importlib.util.find_spec(target.partition(".")[0]) is not None:
+        raise ConfigError(f"config id '{where}' names {target}, which does not exist; correct its _target_")
     try:
         parameters = inspect.signature(function).parameters.values() if callable(function) else []
     except (TypeError, ValueError):  # some C functions have no signature to compare with
@@ -97,7 +103,8 @@ def override(parser: ConfigParser, name: str, value: Any) -> None:
         value: What it is set to.
 
     Raises:
-        ConfigError: If the section of the id does not exist, with the nearest name that does.
+        ConfigError: If the section of the id does not exist, with the nearest name that does; or if the value is of
+            another kind than the one that it replaces.
     """
     parts = re.split("::|#", name)
     for depth in range(1, len(parts)):
@@ -105,6 +112,8 @@ def override(parser: ConfigParser, name: str, value: Any) -> None:
         if not isinstance(parser.get(section), dict | list):
             known = parent if isinstance(parent, dict) else {}
             raise ConfigError(f"config id '{name}' lies in no section of the config{_meant(parts[depth - 1], known)}")
+    if name in parser:
+        check_kind(name, parser.get(name), value)
     try:
         parser[name] = value
     except (IndexError, ValueError) as error:  # of a list
@@ -180,11 +189,10 @@ def _references(config: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _check_device(device: Any) -> None:
-    # An expression or a reference is looked at when it is evaluated.
-    if isinstance(device, str) and device[:1] not in "$@%":
+    if device is not None and not is_wired(device):
         try:
             check_device(torch.device(device))
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise ConfigError(f"device '{device}' is not known; pass cpu, cuda or cuda:N") from error
 
 

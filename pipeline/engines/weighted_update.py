@@ -52,7 +52,7 @@ class WeightedUpdate:
         if not math.isfinite(loss.item()):
             raise TrainingError(
                 f"loss is {loss.item()} at step {engine.state.iteration}, on {', '.join(batch['case'])}; "
-                "lower the learning rate, or set max_gradient_norm"
+                "lower learning_rate, or set train::trainer::iteration_update::max_gradient_norm"
             )
         loss.backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)

@@ -196,8 +196,8 @@ def plan_results(
         for kind in kinds:
             if results.of_kind(kind).exists() and not overwrite and not results.is_unfinished(kind):
                 raise OutputError(
-                    f"{results.of_kind(kind)} already exists; pass --force (in Python: overwrite=True) to replace it, "
-                    "or choose another output folder"
+                    f"{results.of_kind(kind)} already exists; pass --force (in a bundle run --overwrite True, in "
+                    "Python overwrite=True) to replace it, or choose another output folder"
                 )
     return plan
 

@@ -133,7 +133,7 @@ class OverlapTileInferer(Inferer):
                 ]
                 outputs = tiled(torch.stack(tiles), *args, **kwargs)
                 if stitched is None:
-                    stitched = outputs.new_empty(len(inputs), outputs.shape[1], *inputs.shape[2:])
+                    stitched = outputs.new_empty((len(inputs), outputs.shape[1], *inputs.shape[2:]))
                 for (image, row, column), output in zip(group, outputs, strict=True):
                     kept_rows, kept_columns = plan.rows.kept_px(row), plan.columns.kept_px(column)
                     kept = output[:, :kept_rows, :kept_columns]

@@ -33,7 +33,7 @@ class PixelWeightedLoss(nn.Module):
 
     Raises:
         ConfigError: If an argument is out of range.
-        LabelError: If the shapes do not belong together.
+        LabelError: If the shapes do not belong together, or a label is no class of the logits.
 
     Source:
         Ronneberger, Fischer, Brox: U-Net (MICCAI 2015), equation 1.
@@ -51,6 +51,13 @@ class PixelWeightedLoss(nn.Module):
     def forward(self, pred: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss of a batch of tiles."""
         self._check_shapes(pred, label, weight)
+        classes = max(pred.shape[1], 2)
+        lowest, highest = (int(value) for value in torch.aminmax(label))
+        if lowest < 0 or highest >= classes:
+            raise LabelError(
+                f"label holds classes {lowest} to {highest}; expected 0 to {classes - 1} for logits of {pred.shape[1]} "
+                "channels; map label values to class indices first (see ClassIndicesd)"
+            )
         with torch.autocast(pred.device.type, enabled=False):
             logits = pred.float()
             if self.activation == "softmax":

@@ -243,9 +243,11 @@ def _checked_probability(membrane_probability: ArrayLike) -> NDArray[np.floating
         probability = probability.astype(np.float64)
     lowest, highest = probability.min(), probability.max()
     if not (lowest >= 0 and highest <= 1):  # written so that a NaN fails it too
-        values = "values that are not a number" if np.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
-        msg = f"membrane probability holds {values}; expected 0 to 1; apply the network's activation first"
-        raise ImageError(msg)
+        if np.isnan(lowest):
+            values, way_out = "values that are not a number", "a network whose training diverged gives them: train anew"
+        else:
+            values, way_out = f"values from {lowest:g} to {highest:g}", "apply the network's activation first"
+        raise ImageError(f"membrane probability holds {values}; expected 0 to 1; {way_out}")
     return probability
 
 

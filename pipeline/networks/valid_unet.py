@@ -55,8 +55,8 @@ class ValidUNet(nn.Module):
         super().__init__()
         if in_channels < 1 or out_channels < 1:
             raise ConfigError(f"in_channels and out_channels must be at least 1, got {in_channels} and {out_channels}")
-        if len(channels) < 2 or min(channels) < 1:
-            raise ConfigError(f"channels must be at least two positive numbers, finest first, got {tuple(channels)}")
+        if not isinstance(channels, Sequence) or len(channels) < 2 or not all(_is_width(width) for width in channels):
+            raise ConfigError(f"channels must be at least two positive whole numbers, finest first, got {channels!r}")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         if variant not in get_args(Variant):
@@ -123,6 +123,10 @@ class ValidUNet(nn.Module):
     def _joined(self, raised: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         cropped = _centre_crop(skip, raised)
         return torch.cat([raised, cropped] if self.variant == "release" else [cropped, raised], dim=1)
+
+
+def _is_width(width: object) -> bool:
+    return isinstance(width, int) and width >= 1
 
 
 def _block(incoming: int, width: int, convolutions: int) -> nn.Sequential:

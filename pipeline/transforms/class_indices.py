@@ -19,16 +19,28 @@ class ClassIndicesd(MapTransform):
         keys: Keys of labels, (1, H, W).
         values: Stored value -> class index, for example `{0: 0, 255: 1}`; 0 is background.
         image_key: Key of the image, (C, H, W), whose size the labels must have; None to leave that unchecked.
+        num_classes: Classes of the network, which must be those of `values`; None to leave that unchecked.
 
     Raises:
-        ConfigError: If `values` is empty, or a class index is negative.
+        ConfigError: If `values` is empty, a class index is negative, or the classes are not those of the network.
         LabelError: From the first sample that does not fit; the message names the case.
     """
 
-    def __init__(self, keys: KeysCollection, values: Mapping[int, int], image_key: str | None = "image") -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        values: Mapping[int, int],
+        image_key: str | None = "image",
+        num_classes: int | None = None,
+    ) -> None:
         super().__init__(keys)
         if not values or min(values.values()) < 0:
             raise ConfigError(f"values must pair stored label values with class indices from 0, got {dict(values)}")
+        if num_classes is not None and set(values.values()) != set(range(num_classes)):
+            raise ConfigError(
+                f"the labels have the classes {sorted(set(values.values()))}, the network has {num_classes}; set "
+                "num_classes to the number of classes in the manifest"
+            )
         self.values = dict(values)
         self.image_key = image_key
 

@@ -68,11 +68,14 @@ def interpolate_displacement(control: torch.Tensor, shape: Sequence[int]) -> tor
         (2, H, W), of the dtype and on the device of `control`, in pixels.
 
     Raises:
-        ConfigError: If the grid is smaller than 2 by 2, or `control` is not of shape (2, gh, gw).
+        ConfigError: If the grid is smaller than 2 by 2, or `control` is no float tensor of shape (2, gh, gw).
 
     Source:
         Ronneberger, Fischer, Brox: U-Net (MICCAI 2015), section 3.1.
     """
+    if not isinstance(control, torch.Tensor) or not control.is_floating_point():
+        kind = control.dtype if isinstance(control, torch.Tensor) else type(control).__name__
+        raise ConfigError(f"control must be a tensor of real numbers, got {kind}; convert it first (torch.as_tensor)")
     if control.ndim != 3 or control.shape[0] != 2:
         raise ConfigError(f"control must be (2, rows, columns) displacements, got {tuple(control.shape)}")
     check_grid_shape(control.shape[1:])

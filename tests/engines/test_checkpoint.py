@@ -14,7 +14,7 @@ from ignite.engine import Events
 from torch import nn
 
 from pipeline.engines import TrainingCheckpoint, load_network, read_checkpoint, save_whole
-from pipeline.errors import CheckpointError, MissingFileError, OutputError
+from pipeline.errors import CheckpointError, MissingFileError, OutputError, TrainingError
 from pipeline.networks import ValidUNet
 
 SMALL = (2, 3)
@@ -103,13 +103,20 @@ class Attack:
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"model\.pt not found; train first, or name another checkpoint"):
+    with pytest.raises(MissingFileError, match=r"model\.pt not found; train first, or pass --checkpoint"):
         read_checkpoint(tmp_path / "model.pt")
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="not found"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"ab", b"a", b"s", b"u", b".", b"a text\n", b"\x80\x02}."], ids=repr)
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.pt (is not a checkpoint that can be read safely|holds a)"):
+        read_checkpoint(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99], ids=lambda kept: f"{kept}")
@@ -119,7 +126,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, kept: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
     with pytest.raises(
-        CheckpointError, match=r"model\.pt is not a checkpoint that can be read safely \(.+\); expected"
+        CheckpointError, match=r"model\.pt is not a checkpoint that can be read safely: .+; expected"
     ) as e:
         read_checkpoint(path)
     assert "\n" not in str(e.value)
@@ -329,3 +336,31 @@ def test_a_network_of_another_kind_is_not_resumed(tmp_path: Path, small_training
     checkpoint_of(other, tmp_path, resume=True)
     with pytest.raises(CheckpointError, match="belongs to another network"):
         other.run()
+
+
+def test_a_new_run_removes_the_best_of_an_earlier_one_before_it_saves(
+    tmp_path: Path, small_training: Callable[..., Any]
+) -> None:
+    (tmp_path / "model.pt").write_bytes(b"of an earlier run")
+    training = small_training()
+    training.evaluator.run = lambda epoch: None  # nothing is validated in these epochs
+    checkpoint_of(training, tmp_path)
+    training.run()
+    assert (tmp_path / "last.pt").exists()
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, small_training: Callable[..., Any]) -> None:
+    training = small_training()
+    checkpoint_of(training, tmp_path)
+
+    def spoil(trainer: Any) -> None:
+        with torch.no_grad():
+            training.network[0].weight[0, 0, 0, 0] = float("nan")
+
+    training.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), spoil)
+    with pytest.raises(
+        TrainingError, match=r"training diverged in epoch 1: 0\.weight holds values that are not finite"
+    ):
+        training.run()
+    assert not (tmp_path / "last.pt").exists()

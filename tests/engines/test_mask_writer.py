@@ -24,7 +24,7 @@ def run(folder: Path, preds: dict[str, torch.Tensor], overwrite: bool = False) -
         return [{"pred": batch[1]}]
 
     engine = Engine(step)
-    MaskWriter(folder, overwrite).attach(engine)
+    MaskWriter(folder, [{"source": name} for name in preds], overwrite).attach(engine)
     engine.run(images)
 
 
@@ -53,10 +53,9 @@ def test_several_classes_are_written_as_their_indices(tmp_path: Path) -> None:
 
 def test_a_mask_that_exists_is_kept_and_the_way_out_is_named(tmp_path: Path) -> None:
     (tmp_path / "a_mask.tif").write_bytes(b"precious")
-    with pytest.raises(
-        OutputError, match=r"a_mask\.tif already exists; pass --overwrite true, or another --output_dir"
-    ):
-        run(tmp_path, {"a.tif": pred_of(np.ones((5, 5)))})
+    with pytest.raises(OutputError, match=r"a_mask\.tif already exists; pass .*--overwrite True"):
+        run(tmp_path, {"0.tif": pred_of(np.ones((5, 5))), "a.tif": pred_of(np.ones((5, 5)))})
+    assert not (tmp_path / "0_mask.tif").exists()
     assert (tmp_path / "a_mask.tif").read_bytes() == b"precious"
 
 
@@ -70,3 +69,11 @@ def test_the_end_says_how_many_masks_are_where(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.INFO, logger="unet_pipeline"):
         run(tmp_path, {"a.png": pred_of(np.ones((5, 5))), "b.png": pred_of(np.zeros((5, 5)))})
     assert f"2 masks: {tmp_path}" in caplog.text
+
+
+@pytest.mark.parametrize("names", [("a.tif", "a.tiff"), ("a.tif", "a_mask.tif")], ids=["one name", "an input"])
+def test_no_mask_overwrites_another_or_an_input(tmp_path: Path, names: tuple[str, str]) -> None:
+    preds = {str(tmp_path / name): pred_of(np.ones((5, 5))) for name in names}
+    with pytest.raises(OutputError, match=r"would both write|would overwrite the input"):
+        run(tmp_path, preds, overwrite=True)
+    assert not (tmp_path / "a_mask.tif").exists()

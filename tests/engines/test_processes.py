@@ -40,13 +40,13 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_process_joins_on_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(ConfigError, match=r"device cuda:0 does not exist.*--device cpu .*--backend gloo"):
+    with pytest.raises(ConfigError, match=r"device cuda:0 does not exist.*set device to cpu .*backend to gloo"):
         join_processes("nccl", "cuda:0")
     assert not torch.distributed.is_initialized()
 
 
 def test_a_backend_that_is_not_in_this_build_is_refused() -> None:
-    with pytest.raises(ConfigError, match="backend 'ncl' is not in this build of torch; pass --backend gloo"):
+    with pytest.raises(ConfigError, match="backend 'ncl' is not in this build of torch; set backend to gloo"):
         join_processes("ncl", torch.device("cpu"))
 
 

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ignite.engine import Events
 
 from pipeline.data import Manifest
 from pipeline.engines import RunRecord, TrainingCheckpoint
+from pipeline.errors import CheckpointError, TrainingError
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +68,7 @@ def test_the_record_says_what_the_run_was_and_what_came_out(
     assert (found["seed"], found["processes"], found["resumed_at_epoch"]) == (2015, 1, None)
     assert (found["max_epochs"], found["steps_per_epoch"]) == (3, 3)
     assert found["versions"].keys() == {
-        *("unet-pipeline", "python", "monai", "torch", "pytorch-ignite", "numpy", "scipy", "scikit-image")
+        *("unet-pipeline", "python", "monai", "torch", "pytorch-ignite", "numpy", "scipy")
     }
     assert found["versions"]["torch"] == torch.__version__
     assert found["versions"]["python"] == platform.python_version()
@@ -151,7 +153,7 @@ def test_the_record_tells_how_the_run_ended(
     assert found["status"] == status
     assert [entry["epoch"] for entry in found["epochs"]] == [1, 2]
     assert found["best_epoch"] == 2
-    assert ("go on from it with --resume true" in caplog.text) == (status == "interrupted")
+    assert ("go on from it with resume set to True" in caplog.text) == (status == "interrupted")
 
 
 def test_a_run_that_is_still_going_says_so(
@@ -214,6 +216,50 @@ def test_a_new_run_forgets_the_epochs_of_an_old_one(
         record = record_of(training, tmp_path, manifest)
         training.run()
     assert [entry["scores"]["score"] for entry in read(record)["epochs"]] == [0.5]
+
+
+def test_a_new_run_that_fails_at_once_leaves_network_and_record_of_the_old_one(
+    tmp_path: Path, small_training: Callable[..., Any], manifest: Manifest
+) -> None:
+    training = small_training()
+    record = record_of(training, tmp_path, manifest)
+    training.run()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path.name for path in before} == {"model.pt", "last.pt", "run.json"}
+
+    training = small_training(learning_rate=1e30)
+    record_of(training, tmp_path, manifest)
+    with pytest.raises(TrainingError):
+        training.run()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert read(record)["status"] == "completed"
+
+
+def test_a_damaged_record_is_named_when_its_run_is_resumed(
+    tmp_path: Path, small_training: Callable[..., Any], manifest: Manifest
+) -> None:
+    training = small_training()
+    record = record_of(training, tmp_path, manifest)
+    training.run()
+    record.path.write_text(record.path.read_text(encoding="utf-8")[:-50], encoding="utf-8")
+    training = small_training()
+    record_of(training, tmp_path, manifest, resume=True)
+    with pytest.raises(CheckpointError, match=r"record .*run\.json is damaged; .*; remove it to go on without it"):
+        training.run()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not there")
+def test_the_commit_of_a_repository_around_an_installed_package_is_not_taken(tmp_path: Path) -> None:
+    site = tmp_path / "somebody" / ".venv"
+    shutil.copytree(ROOT / "pipeline", site / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", "-C", str(site.parent), *words], check=True)
+    code = "from pipeline.engines import run_record; print(run_record.__file__, run_record._commit())"
+    found = subprocess.run([sys.executable, "-c", code], cwd=site, capture_output=True, text=True, check=True).stdout
+    assert found.split() == [str(site / "pipeline" / "engines" / "run_record.py"), "None"]
 
 
 def test_other_ranks_write_nothing(

@@ -92,6 +92,16 @@ def test_shapes_that_do_not_belong_together_are_refused(
         loss(torch.zeros(1, channels, 4, 4), torch.zeros(1, 1, side, side, dtype=torch.long))
 
 
+@pytest.mark.parametrize(
+    ("activation", "channels", "value"), [("softmax", 2, 2), ("softmax", 3, -1), ("sigmoid", 1, 255)]
+)
+def test_a_label_that_is_no_class_is_refused(activation: str, channels: int, value: int) -> None:
+    label = torch.zeros(1, 1, 4, 4, dtype=torch.long)
+    label[0, 0, 1, 2] = value
+    with pytest.raises(LabelError, match=r"label holds classes .*; expected 0 to \d for logits of"):
+        PixelWeightedLoss(activation)(torch.zeros(1, channels, 4, 4), label)  # type: ignore[arg-type]
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="activation must be one of"):
         PixelWeightedLoss("tanh")  # type: ignore[arg-type]

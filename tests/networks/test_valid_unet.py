@@ -128,8 +128,8 @@ def test_an_image_of_other_axes_or_channels_is_refused(shape: tuple[int, ...]) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"channels": (8,)}, "at least two positive numbers"),
-        ({"channels": (8, 0)}, "at least two positive numbers"),
+        ({"channels": (8,)}, "at least two positive whole numbers"),
+        ({"channels": (8, 0)}, "at least two positive whole numbers"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"variant": "2016"}, "variant must be one of"),
         ({"in_channels": 0}, "at least 1, got 0"),

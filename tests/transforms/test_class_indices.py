@@ -40,3 +40,9 @@ def test_a_colour_label_is_refused() -> None:
 def test_values_that_pair_with_no_class_are_refused(values: dict[int, int]) -> None:
     with pytest.raises(ConfigError, match="class indices from 0"):
         ClassIndicesd("label", values)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_classes_that_are_not_those_of_the_network_are_refused(num_classes: int) -> None:
+    with pytest.raises(ConfigError, match=rf"the labels have the classes \[0, 1\], the network has {num_classes}; set"):
+        ClassIndicesd("label", {0: 0, 255: 1}, num_classes=num_classes)
