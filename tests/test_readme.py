@@ -64,4 +64,4 @@ def test_linked_files_are_there(target: str) -> None:
 
 def test_only_programs_that_an_installation_gives_are_called() -> None:
     programs = {shlex.split(command)[0].rpartition("/")[2] for command in COMMANDS}
-    assert programs <= {"make", "unet-pipeline", "python", "torchrun", "tensorboard", "pip"}
+    assert programs <= {"make", "unet-pipeline", "python", "torchrun", "tensorboard", "."}

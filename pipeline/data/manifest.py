@@ -307,7 +307,7 @@ def _check_schema(fields: Any, path: Path) -> None:
     match error.validator:
         case "required":
             wanted = [key for key in error.validator_value if key not in error.instance]
-            problem = f"{place} lacks {', '.join(map(repr, wanted))}; add it (see manifest.schema.json)"
+            problem = f"{place} lacks {', '.join(map(repr, wanted))}; add what is missing (see docs/manifest.md)"
         case "additionalProperties":
             known = list(error.schema["properties"])
             unknown = next(key for key in error.instance if key not in known)
@@ -315,7 +315,7 @@ def _check_schema(fields: Any, path: Path) -> None:
             hint = f"did you mean {close[0]!r}?" if close else f"the keys there are {known}"
             problem = f"{place} has an unknown key {unknown!r}; {hint}"
         case "anyOf":
-            problem = f"{place} lacks both 'url' and 'terms'; add one of them (see manifest.schema.json)"
+            problem = f"{place} lacks both 'url' and 'terms'; add one of them (see docs/manifest.md)"
         case _:
             value = json.dumps(error.instance, ensure_ascii=False)
             shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
@@ -392,5 +392,6 @@ def _check_splits(manifest: Manifest) -> None:
             if other != split:
                 _refuse(
                     manifest.path,
-                    f"{unit} {group!r} is in the splits {other!r} and {split!r}; keep all its cases in one split",
+                    f"{unit} {group!r} is in the splits {other!r} and {split!r}; keep all its "
+                    "cases in one split, or split by another unit (see docs/manifest.md)",
                 )

@@ -55,5 +55,6 @@ class EvaluationRecord:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path, overwrite=True) as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        logger.info("scores on %s: %s", self.split, ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        logger.info("scores on %s of %s: %s", self.split, self.manifest.name, said)
         logger.info("scores of every case: %s", self.path)

@@ -159,6 +159,7 @@ def _as_one_channel(path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
     if (pixels[:, 1:] != pixels[:, :1]).any():
         raise ImageError(
             f"image {path} has {pixels.shape[1]} different channels (colour, or several stains); expected gray; "
-            "save the wanted channel as its own file, or convert it to gray"
+            "save the wanted channel as its own file, or convert it to gray (a stack: save pages, with "
+            "tifffile photometric='minisblack')"
         )
     return pixels[:, :1]

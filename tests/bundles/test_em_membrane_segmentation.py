@@ -379,7 +379,7 @@ def evaluation(trained_run: Any, bundle_run: Callable[..., Any], tmp_path: Path)
     finished = bundle_run("evaluating", "train+evaluate", out, settings).wait()
     assert finished.status == 0, finished.stderr
     assert entries_of(out) == {"log/evaluation.json"}
-    assert re.search(r"scores on validation: v_rand 0\.\d{4}, v_info", finished.stdout)
+    assert re.search(r"scores on validation of small: v_rand 0\.\d{4}, v_info", finished.stdout)
     return evaluation_in(out)
 
 

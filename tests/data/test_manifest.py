@@ -163,13 +163,13 @@ BAD_FIELDS = {
     "a list": ([], r"the top level is \[\]; expected a data manifest"),
     "unknown key": (changed("licences", value={}), r"has an unknown key 'licences'; did you mean 'licence'\?"),
     "unknown key of a case": (changed("cases", 1, "x", value=1), r"cases/1 has an unknown key 'x'; the keys there are"),
-    "missing key": (changed("citation", value=...), r"the top level lacks 'citation'; add it"),
-    "missing key of a case": (changed("cases", 2, "image", value=...), r"cases/2 lacks 'image'; add it"),
+    "missing key": (changed("citation", value=...), r"the top level lacks 'citation'; add what is missing"),
+    "missing key of a case": (changed("cases", 2, "image", value=...), r"cases/2 lacks 'image'; add what is missing"),
     "empty text": (changed("description", value=""), r'description is ""; expected text that is not empty'),
     "version": (changed("version", value="1.0"), r'version is "1\.0"; expected a version such as 1\.0\.0'),
     "licence without terms": (changed("licence", value={"name": "x"}), r"licence lacks both 'url' and 'terms'"),
     "url": (changed("source", "urls", 0, value="ftp://x"), r'source/urls/0 is "ftp://x"; expected an address that'),
-    "source": (changed("source", value={"urls": ["https://x"]}), r"source lacks 'layout'; add it"),
+    "source": (changed("source", value={"urls": ["https://x"]}), r"source lacks 'layout'; add what is missing"),
     "seed": (
         changed("source", value={"generator": "x", "seed": -1}),
         r"source/seed is -1; expected a seed, at least 0",
@@ -193,8 +193,8 @@ BAD_FIELDS = {
     ),
     "slice spacing": (changed("slice_spacing_mm", value=-2), r"slice_spacing_mm is -2; expected the spacing of slices"),
     "split unit": (changed("split_unit", value="slice"), r'split_unit is "slice"; expected \'patient\', or \'block\''),
-    "no reason": (changed("split_unit", value="block"), r"lacks 'split_unit_reason'; add it"),
-    "no block": (by_block("x") | {"cases": small_manifest()["cases"]}, r"cases/0 lacks 'block'; add it"),
+    "no reason": (changed("split_unit", value="block"), r"lacks 'split_unit_reason'; add what is missing"),
+    "no block": (by_block("x") | {"cases": small_manifest()["cases"]}, r"cases/0 lacks 'block'; add what is missing"),
     "no cases": (changed("cases", value=[]), r"cases is \[\]; expected one case or more"),
     "id": (changed("cases", 0, "id", value="a 1"), r'cases/0/id is "a 1"; expected a name made of letters'),
     "id twice": (changed("cases", 1, "id", value="a1"), r"two cases have the id 'a1'; give each case its own"),
@@ -398,3 +398,10 @@ class TestShipped:
         for record in manifest.records(folder, "training") + manifest.records(folder, "validation"):
             assert Path(record["image"]).is_file()
             assert Path(record["label"]).is_file()
+
+
+def test_the_manifest_to_copy_from_the_documentation_is_one(tmp_path: Path) -> None:
+    documentation = (Path(__file__).parents[2] / "docs" / "manifest.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.json").write_text(documentation.partition("```json\n")[2].partition("```")[0], encoding="utf-8")
+    manifest = Manifest.load(tmp_path / "mine.json")
+    assert [len(manifest.cases_of(split)) for split in ("training", "validation")] == [2, 1]

@@ -33,7 +33,7 @@ def test_the_record_holds_scores_and_what_was_scored(
         "scores_by_case": {"score": {"a": 0.625, "b": 0.625}},
     }
     assert str(tmp_path) not in text
-    assert "scores on validation: score 0.6250" in caplog.text
+    assert "scores on validation of small: score 0.6250" in caplog.text
     assert f"scores of every case: {tmp_path / 'log' / 'evaluation.json'}" in caplog.text
 
 
