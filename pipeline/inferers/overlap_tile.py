@@ -112,8 +112,9 @@ class OverlapTileInferer(Inferer):
                 f"got {tuple(inputs.shape)}"
             )
         if inputs.ndim == 5:
-            slices: torch.Tensor = self(inputs.movedim(4, 1).flatten(0, 1), network, *args, **kwargs)
-            return slices.unflatten(0, (len(inputs), inputs.shape[4])).movedim(1, 4)
+            slices = self(inputs.movedim(4, 1).flatten(0, 1), network, *args, **kwargs)
+            result: torch.Tensor = slices.unflatten(0, (len(inputs), inputs.shape[4])).movedim(1, 4)
+            return result
         if not torch.isfinite(inputs).all():
             raise ImageError("image holds NaN or infinite pixels; expected finite ones; mend or mask them first")
         tiled = TiledNetwork(network, self.geometry)
