@@ -138,17 +138,6 @@ class Processes:
         }
         return Running(int(self._ask(request)), stdout, stderr, self)
 
-    def run(
-        self,
-        module: str,
-        arguments: Sequence[str | Path],
-        cwd: Path,
-        env: Mapping[str, str] | None = None,
-        largest_file_bytes: int = 0,
-    ) -> Finished:
-        """Start it and wait for the end."""
-        return self.start(module, arguments, cwd, env, largest_file_bytes).wait()
-
     def wait(self, running: Running, timeout_s: float) -> int:
         """Wait for a process that was started; kill it when the time is up."""
         assert self.server.stdin is not None
@@ -165,6 +154,20 @@ class Processes:
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return self.server.stdout.readline()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """Return the folder of a real data set: skip without `PIPELINE_DATA`, fail without the folder."""
+    if "PIPELINE_DATA" not in os.environ:
+        pytest.skip("PIPELINE_DATA is not set; it names the folder of real data sets")
+
+    def folder_of(name: str) -> Path:
+        folder = Path(os.environ["PIPELINE_DATA"]) / name
+        assert folder.is_dir(), f"PIPELINE_DATA is set, and {folder} is not there"
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

@@ -243,7 +243,7 @@ def test_a_full_disk_stops_predict_with_one_line_and_whole_files_only(
     processes: Any, trained_run: Any, images: Path, tmp_path: Path
 ) -> None:
     arguments = ["predict", "--bundle", trained_run.bundle, images, "-o", tmp_path / "out", "--probability"]
-    finished = processes.run("pipeline", arguments, tmp_path, largest_file_bytes=20_000)
+    finished = processes.start("pipeline", arguments, tmp_path, largest_file_bytes=20_000).wait()
     assert finished.status == 2
     assert re.fullmatch(
         r"unet-pipeline: error: cannot write .*one_probability\.tif: File too large; check the free space and the "

@@ -105,9 +105,6 @@ class TrainingCheckpoint:
         every_epochs: `last.pt` is written after so many epochs, and after the last.
         resume: Go on from `last.pt`; from a command line also as `"true"` or `"false"`.
 
-    Attributes:
-        has_saved: This run has written a checkpoint.
-
     Raises:
         ConfigError: If `every_epochs` is below 1, or `resume` is neither true nor false.
         MissingFileError: When training starts, if it is to resume and there is no `last.pt`.
@@ -136,7 +133,7 @@ class TrainingCheckpoint:
         self.average = average
         self.every_epochs = every_epochs
         self.resume = switch("resume", resume)
-        self.has_saved = False
+        self._has_saved = False
 
     @property
     def best_path(self) -> Path:
@@ -154,8 +151,12 @@ class TrainingCheckpoint:
             trainer.add_event_handler(Events.STARTED, self._restore)
         if idist.get_rank() == 0:
             trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every_epochs), self._save_last)
-            trainer.add_event_handler(Events.COMPLETED, self._save_last)
+            trainer.add_event_handler(Events.COMPLETED, self._save_last_epoch)
             self.evaluator.add_event_handler(Events.COMPLETED, self._save_best)
+
+    def _save_last_epoch(self, trainer: Engine) -> None:
+        if trainer.state.epoch % self.every_epochs or not self._has_saved:
+            self._save_last(trainer)
 
     def _save_last(self, trainer: Engine) -> None:
         broken = next((name for name, tensor in self.network.state_dict().items() if not tensor.isfinite().all()), None)
@@ -164,10 +165,10 @@ class TrainingCheckpoint:
                 f"training diverged in epoch {trainer.state.epoch}: {broken} holds values that are not finite; lower "
                 "learning_rate, or set train::trainer::iteration_update::max_gradient_norm"
             )
-        if not self.has_saved and not self.resume:
+        if not self._has_saved and not self.resume:
             # What an earlier run left as its best does not belong to the checkpoints of this one.
             self.best_path.unlink(missing_ok=True)
-        self.has_saved = True
+        self._has_saved = True
         save_whole(
             {
                 "network": self.network.state_dict(),
@@ -186,7 +187,7 @@ class TrainingCheckpoint:
     def _save_best(self, evaluator: Engine) -> None:
         if evaluator.state.best_metric_epoch == evaluator.state.epoch:
             best = self.network if self.average is None else self.average.network
-            self.has_saved = True
+            self._has_saved = True
             save_whole(best.state_dict(), self.best_path)
 
     def _restore(self, trainer: Engine) -> None:

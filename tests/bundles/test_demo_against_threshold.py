@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 
 from pipeline.data import Manifest
 from pipeline.formats import read_image
-from pipeline.metrics import em_scores, em_stack_scores
+from pipeline.metrics import EMCurves, em_scores, em_stack_scores
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "em_membrane_segmentation" / "configs"
@@ -39,7 +39,7 @@ def test_a_fifth_of_the_demo_is_far_ahead_of_otsu_with_components(tmp_path: Path
     assert network["v_info"] > 0.1 + max(scores.v_info for scores in thresholds.values())
 
 
-def otsu_scores(case: dict[str, str], sigma_px: float) -> object:
+def otsu_scores(case: dict[str, str], sigma_px: float) -> EMCurves:
     """Score the bright side of Otsu's threshold as interior, after a blur."""
     image = read_image(case["image"]).pixels[0, 0].astype(float)
     blurred = gaussian_filter(image, sigma_px) if sigma_px else image

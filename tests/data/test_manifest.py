@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,6 @@ from pipeline.errors import ManifestError, MissingFileError
 
 MANIFESTS = Path(__file__).parents[2] / "data_manifests"
 SHIPPED = sorted(path.stem for path in MANIFESTS.glob("*.json") if path.name != "manifest.schema.json")
-
-needs_real_files = pytest.mark.skipif(
-    "PIPELINE_DATA" not in os.environ, reason="PIPELINE_DATA does not name the folder with the real data sets"
-)
 
 
 def sha256(content: bytes) -> str:
@@ -389,9 +384,8 @@ class TestShipped:
         assert manifest.spacing_mm == (4e-6, 4e-6)
         assert manifest.slice_spacing_mm == 5e-5
 
-    @needs_real_files
-    def test_the_first_24_slices_of_isbi2012_are_enough_to_train_and_validate(self):
-        folder = Path(os.environ["PIPELINE_DATA"]) / "isbi2012-em"
+    def test_the_first_24_slices_of_isbi2012_are_enough_to_train_and_validate(self, real_data: Callable[[str], Path]):
+        folder = real_data("isbi2012-em")
         manifest = Manifest.load(MANIFESTS / "isbi2012.json")
         manifest.check_files(folder, "training")
         manifest.check_files(folder, "validation")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,6 @@ from pipeline.errors import ManifestError, MissingFileError, OutputError
 
 MANIFESTS = Path(__file__).parents[2] / "data_manifests"
 SLICES = 2  # a phantom of two slices shows all there is to show, in a tenth of the time
-
-needs_real_files = pytest.mark.skipif(
-    "PIPELINE_DATA" not in os.environ, reason="PIPELINE_DATA does not name the folder with the real data sets"
-)
 
 # What one rank does: it says when it is ready, and starts together with the others.
 RANK = """
@@ -145,10 +141,9 @@ def test_an_unknown_split_is_refused(manifest: Manifest, tmp_path: Path):
         prepare_data_set(manifest, tmp_path, splits=["train"])
 
 
-@needs_real_files
-def test_the_first_24_slices_of_isbi2012_are_enough_for_two_splits_and_not_for_all():
+def test_the_first_24_slices_of_isbi2012_are_enough_for_two_splits_and_not_for_all(real_data: Callable[[str], Path]):
     manifest = Manifest.load(MANIFESTS / "isbi2012.json")
-    folder = Path(os.environ["PIPELINE_DATA"]) / "isbi2012-em"
+    folder = real_data("isbi2012-em")
     prepare_data_set(manifest, folder, splits=["training", "validation"])
     with pytest.raises(MissingFileError, match=r"case 'slice-24' of data set 'isbi2012': image .*24\.png and 11 more"):
         prepare_data_set(manifest, folder)

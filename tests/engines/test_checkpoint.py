@@ -28,31 +28,15 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def assert_same(first: Any, second: Any) -> None:
-    """Assert that two contents of checkpoints are equal to the last bit."""
-    assert type(first) is type(second)
-    if isinstance(first, torch.Tensor):
-        assert first.dtype == second.dtype
-        assert torch.equal(first, second)
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            assert_same(first[name], second[name])
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second)
-        for one, other in zip(first, second, strict=True):
-            assert_same(one, other)
-    else:
-        assert first == second
-
-
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     network = small_network()
     save_whole(network.state_dict(), tmp_path / "models" / "model.pt")
-    assert_same(read_checkpoint(tmp_path / "models" / "model.pt"), dict(network.state_dict()))
+    torch.testing.assert_close(
+        read_checkpoint(tmp_path / "models" / "model.pt"), dict(network.state_dict()), rtol=0, atol=0
+    )
     assert entries(tmp_path / "models") == ["model.pt"]
 
 
@@ -167,7 +151,7 @@ def test_both_kinds_of_checkpoints_load(tmp_path: Path, wrapped: bool) -> None:
     content = trained.state_dict()
     save_whole({"network": content, "epoch": 3} if wrapped else content, tmp_path / "some.pt")
     assert load_network(fresh, tmp_path / "some.pt") is fresh
-    assert_same(dict(fresh.state_dict()), dict(content))
+    torch.testing.assert_close(dict(fresh.state_dict()), dict(content), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +173,7 @@ def test_another_network_is_refused_by_its_first_difference(
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(CheckpointError, match=rf"model\.pt belongs to another network: {difference}; use the network"):
         load_network(network, tmp_path / "model.pt")
-    assert_same(dict(network.state_dict()), before)
+    torch.testing.assert_close(dict(network.state_dict()), before, rtol=0, atol=0)
 
 
 def test_an_entry_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
@@ -227,9 +211,9 @@ def test_model_pt_is_the_best_network_and_last_pt_the_last(
     )
     checkpoint = checkpoint_of(training, tmp_path)
     training.run()
-    assert_same(dict(read_checkpoint(checkpoint.best_path)), seen[1])
+    torch.testing.assert_close(dict(read_checkpoint(checkpoint.best_path)), seen[1], rtol=0, atol=0)
     last = read_checkpoint(checkpoint.last_path)
-    assert_same(dict(last["network"]), dict(training.network.state_dict()))
+    torch.testing.assert_close(dict(last["network"]), dict(training.network.state_dict()), rtol=0, atol=0)
     assert (last["epoch"], last["best_metric"], last["best_metric_epoch"]) == (3, 0.9, 2)
     assert entries(tmp_path) == ["last.pt", "model.pt"]
 
@@ -274,8 +258,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
             parameter.normal_()
     found = checkpoint_of(resumed, tmp_path / "broken", resume=True)
     resumed.run()
-    assert_same(read_checkpoint(found.last_path), read_checkpoint(wanted.last_path))
-    assert_same(read_checkpoint(found.best_path), read_checkpoint(wanted.best_path))
+    torch.testing.assert_close(read_checkpoint(found.last_path), read_checkpoint(wanted.last_path), rtol=0, atol=0)
+    torch.testing.assert_close(read_checkpoint(found.best_path), read_checkpoint(wanted.best_path), rtol=0, atol=0)
 
 
 def test_a_run_that_was_complete_stays_as_it_is(tmp_path: Path, small_training: Callable[..., Any]) -> None:
@@ -287,7 +271,7 @@ def test_a_run_that_was_complete_stays_as_it_is(tmp_path: Path, small_training: 
     checkpoint_of(again, tmp_path, resume=True)
     again.run()
     assert again.trainer.state.iteration == first.trainer.state.iteration
-    assert_same(read_checkpoint(checkpoint.last_path), before)
+    torch.testing.assert_close(read_checkpoint(checkpoint.last_path), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

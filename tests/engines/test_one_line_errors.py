@@ -87,26 +87,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_what_the_user_can_mend_is_one_line(folder: Path, processes: Any, what: str, status: int, line: str) -> None:
-    finished = processes.run("raise_something", [what], folder)
+    finished = processes.start("raise_something", [what], folder).wait()
     assert (finished.status, finished.stderr) == (status, line)
     assert finished.stdout == ""
 
 
 def test_a_bug_keeps_its_traceback(folder: Path, processes: Any) -> None:
-    finished = processes.run("raise_something", ["bug"], folder)
+    finished = processes.start("raise_something", ["bug"], folder).wait()
     assert finished.status == 1
     assert "Traceback (most recent call last)" in finished.stderr
     assert finished.last_line == "KeyError: 'no such key'"
 
 
 def test_a_bug_in_a_thread_keeps_its_traceback(folder: Path, processes: Any) -> None:
-    finished = processes.run("raise_something", ["bug_in_a_thread"], folder)
+    finished = processes.start("raise_something", ["bug_in_a_thread"], folder).wait()
     assert "Exception in thread" in finished.stderr
     assert finished.last_line == "KeyError: 'no such key'"
 
 
 def test_the_line_stands_alone_below_an_open_bar(folder: Path, processes: Any) -> None:
-    finished = processes.run("raise_something", ["behind_a_bar"], folder)
+    finished = processes.start("raise_something", ["behind_a_bar"], folder).wait()
     assert finished.status == 2
     assert finished.stderr.endswith("\nerror: label 'case_07' holds values [0, 1, 255]\n")
     assert "training:   0%" in finished.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import imagecodecs
@@ -17,8 +18,6 @@ from pipeline.errors import ImageError, MissingFileError
 from pipeline.formats import RASTER_SUFFIXES, read_image
 
 _SHIPPED = Path(skimage.__file__).parent / "data"
-_DATA = os.environ.get("PIPELINE_DATA")
-needs_data = pytest.mark.skipif(_DATA is None, reason="PIPELINE_DATA does not name the folder of real data")
 
 
 def _write_gray(path: Path) -> None:
@@ -178,9 +177,8 @@ def test_stacks_that_scikit_image_ships_are_read_as_it_reads_them(name: str, pag
     np.testing.assert_array_equal(image.pixels, np.moveaxis(expected, -1, 1))
 
 
-@needs_data
-def test_nuclei_stored_as_rgba_are_gray() -> None:
-    paths = sorted(Path(str(_DATA)).glob("dsb2018-nuclei/images/*.png"))
+def test_nuclei_stored_as_rgba_are_gray(real_data: Callable[[str], Path]) -> None:
+    paths = sorted(real_data("dsb2018-nuclei").glob("images/*.png"))
     assert len(paths) == 16
     for path in paths:
         image = read_image(path)
@@ -189,18 +187,18 @@ def test_nuclei_stored_as_rgba_are_gray() -> None:
             np.testing.assert_array_equal(image.pixels[0, 0], np.asarray(opened)[..., 0])
 
 
-@needs_data
-def test_nuclei_labels_keep_their_16_bits() -> None:
-    for path in sorted(Path(str(_DATA)).glob("dsb2018-nuclei/labels/*.png")):
+def test_nuclei_labels_keep_their_16_bits(real_data: Callable[[str], Path]) -> None:
+    paths = sorted(real_data("dsb2018-nuclei").glob("labels/*.png"))
+    assert len(paths) == 16
+    for path in paths:
         image = read_image(path)
         assert image.pixels.dtype == np.uint16
         with PIL.Image.open(path) as opened:
             np.testing.assert_array_equal(image.pixels[0, 0], np.asarray(opened))
 
 
-@needs_data
-def test_em_slices_are_read_as_pillow_reads_them() -> None:
-    paths = sorted(Path(str(_DATA)).glob("isbi2012-em/train/*/*.png"))
+def test_em_slices_are_read_as_pillow_reads_them(real_data: Callable[[str], Path]) -> None:
+    paths = sorted(real_data("isbi2012-em").glob("train/*/*.png"))
     assert len(paths) == 48
     for path in paths:
         with PIL.Image.open(path) as opened:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,6 @@ from pipeline.formats import RasterReader
 # Every `LoadImage` warns that its optional GPU decoder of DICOM is not installed, whichever reader it is given.
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
 
-_DATA = os.environ.get("PIPELINE_DATA")
 PIXELS = np.arange(35, dtype=np.uint8).reshape(5, 7)
 
 
@@ -185,9 +184,8 @@ def test_images_and_their_metadata_can_be_batched(tmp_path: Path) -> None:
     assert batch.meta["filename_or_obj"] == [str(case["image"]) for case in cases]
 
 
-@pytest.mark.skipif(_DATA is None, reason="PIPELINE_DATA does not name the folder of real data")
-def test_a_real_image_and_its_label_lie_on_each_other() -> None:
-    folder = Path(str(_DATA)) / "dsb2018-nuclei"
+def test_a_real_image_and_its_label_lie_on_each_other(real_data: Callable[[str], Path]) -> None:
+    folder = real_data("dsb2018-nuclei")
     load = LoadImaged(keys=["image", "label"], reader=RasterReader(), ensure_channel_first=True)
     sizes = set()
     for path in sorted((folder / "images").glob("*.png")):

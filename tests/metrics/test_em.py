@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -280,13 +280,9 @@ def test_merged_rooms_score_as_in_scikit_image(seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack() -> list[tuple[NDArray[np.uint8], Mask]]:
+def stack(real_data: Callable[[str], Path]) -> list[tuple[NDArray[np.uint8], Mask]]:
     """Images and interiors of every fourth slice of the ISBI 2012 training stack."""
-    if "PIPELINE_DATA" not in os.environ:
-        pytest.skip("PIPELINE_DATA is not set; it names the folder of real data sets")
-    folder = Path(os.environ["PIPELINE_DATA"]) / "isbi2012-em" / "train"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there; see tests/data/README.md")
+    folder = real_data("isbi2012-em") / "train"
 
     def read(kind: str, number: int) -> NDArray[np.uint8]:
         with Image.open(folder / kind / f"{number}.png") as file:

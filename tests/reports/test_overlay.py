@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -330,12 +331,8 @@ def test_what_is_not_a_picture_is_refused(tmp_path: Path, picture: NDArray[np.ge
 # Real files.
 
 
-def test_a_real_slice_with_its_label_is_drawn(tmp_path: Path) -> None:
-    if "PIPELINE_DATA" not in os.environ:
-        pytest.skip("PIPELINE_DATA is not set; it names the folder of real data sets")
-    folder = Path(os.environ["PIPELINE_DATA"]) / "isbi2012-em" / "train"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there; see tests/data/README.md")
+def test_a_real_slice_with_its_label_is_drawn(tmp_path: Path, real_data: Callable[[str], Path]) -> None:
+    folder = real_data("isbi2012-em") / "train"
     image, label = (np.asarray(Image.open(folder / kind / "3.png")) for kind in ("image", "label"))
     picture = overlay_picture(image, label == 255, image > 110, weight=label, caption="slice 3")
     panels = panels_of(picture, (512, 512), caption=True)

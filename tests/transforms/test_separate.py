@@ -1,6 +1,6 @@
 """The gap between touching objects: worked values, a slow loop, and a real label map."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +43,10 @@ def test_it_equals_a_slow_loop(seed: int, dtype: type[np.integer]) -> None:
         assert np.array_equal(apart, slow(instances, gap_px))
 
 
-def test_no_two_objects_of_a_real_label_map_touch_afterwards() -> None:
-    folder = os.environ.get("PIPELINE_DATA")
-    if not folder:
-        pytest.skip("PIPELINE_DATA names no folder of real data")
-    for path in sorted((Path(folder) / "dsb2018-nuclei" / "labels").glob("*.png")):
+def test_no_two_objects_of_a_real_label_map_touch_afterwards(real_data: Callable[[str], Path]) -> None:
+    paths = sorted((real_data("dsb2018-nuclei") / "labels").glob("*.png"))
+    assert len(paths) == 16
+    for path in paths:
         instances = np.asarray(Image.open(path)).astype(np.int32)
         apart = separate_touching_instances(instances)
         for axis in (0, 1):
