@@ -13,7 +13,10 @@ from torch import nn
 from pipeline.errors import ConfigError, ImageError, TileSizeError
 from pipeline.geometry import PaddedGeometry
 from pipeline.inferers import OverlapTileInferer
+from pipeline.inferers.tile_plan import AxisPlan
 from pipeline.networks import ValidUNet
+
+MOST_PX = 3_000_000  # in all tiles of a case
 
 
 def whole_image_pass(image: torch.Tensor, network: ValidUNet) -> torch.Tensor:
@@ -36,20 +39,25 @@ class Case:
     batch_size: int
 
     @classmethod
-    def draw(cls, seed: int, dtype: torch.dtype, widths: tuple[int, int], longest_px: int) -> Case:
+    def draw(cls, seed: int, dtype: torch.dtype, widths: tuple[int, int], growth: int, longest_px: int) -> Case:
         """Draw any depth from 2 to 5, 1 to 3 convolutions a block, 1 to 4 channels, sides from 1 px, a legal tile."""
         torch.manual_seed(seed)
         rng = np.random.default_rng(seed)
         depth = int(rng.integers(2, 6))
-        channels = tuple(int(width) for width in rng.integers(*widths, depth + 1))
+        channels = tuple(int(rng.integers(*widths)) * growth**level for level in range(depth + 1))
         network = ValidUNet(int(rng.integers(1, 5)), 2, channels, int(rng.integers(1, 4))).eval().to(dtype)
         geometry = network.geometry
-        # Short and long sides alike: even over their logarithms.
-        size = (int(longest_px ** rng.uniform(0, 1)) for _ in range(2))
         legal = range(geometry.min_input_px, max(1052, geometry.min_input_px) + 1, geometry.stride_px)
-        tile_px = "auto" if seed % 5 == 0 else int(rng.choice(legal))
+        while True:
+            # Short and long sides alike: even over their logarithms.
+            size = [int(longest_px ** rng.uniform(0, 1)) for _ in range(2)]
+            tile_px = int(rng.choice(legal))
+            rows, columns = (AxisPlan.of(length, tile_px, geometry) for length in size)
+            # Small tiles on a large image are mostly halo, and would take most of the time of all cases.
+            if len(rows.starts_px) * rows.input_px * len(columns.starts_px) * columns.input_px <= MOST_PX:
+                break
         image = torch.randn(int(rng.integers(1, 3)), network.in_channels, *size, dtype=dtype)
-        return cls(network, image, tile_px, int(rng.integers(1, 4)))
+        return cls(network, image, "auto" if seed % 5 == 0 else tile_px, int(rng.integers(1, 4)))
 
     def results(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one pass over the whole image, and the stitched tiles."""
@@ -61,7 +69,7 @@ class Case:
 @pytest.mark.parametrize("seed", range(60))
 def test_stitched_tiles_equal_one_pass_over_the_whole_image(seed: int) -> None:
     """In double precision, where what is left of a difference is no rounding."""
-    expected, stitched = Case.draw(seed, torch.float64, (2, 6), 500).results()
+    expected, stitched = Case.draw(seed, torch.float64, (2, 6), 1, 500).results()
     assert stitched.shape == expected.shape
     assert expected.numel() < 50 or expected.std() > 0
     assert (stitched - expected).abs().max() <= 1e-11 * expected.abs().max()
@@ -69,7 +77,13 @@ def test_stitched_tiles_equal_one_pass_over_the_whole_image(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(1000, 1210))
 def test_in_float32_they_differ_by_rounding_alone(seed: int) -> None:
-    expected, stitched = Case.draw(seed, torch.float32, (8, 17), 2000).results()
+    """With channels that double at each pooling, as the paper's do.
+
+    Most cases agree to the last bit. torch takes another convolution for feature maps of at most 20,480 values, so that
+    small tiles round differently; where few channels stay few this reaches 1.2e-5, half of what a pass in float32
+    differs from the same pass in double precision.
+    """
+    expected, stitched = Case.draw(seed, torch.float32, (8, 13), 2, 2000).results()
     assert (stitched - expected).abs().max() <= 1e-5 * expected.std()
 
 
