@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from pipeline.engines import keep_freed_memory
+
 from . import __path__ as folder
 from .measure import Table
 
@@ -39,6 +41,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark is named {unknown[0]!r}; there are {', '.join(names)}")
     torch.set_num_threads(arguments.threads)
+    # As the programs do that segment images.
+    keep_freed_memory()
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or names:
         table: Table = importlib.import_module(f"{__package__}.{name}").run(arguments.rounds)

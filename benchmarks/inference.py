@@ -15,7 +15,7 @@ from torch import nn
 
 from pipeline.inferers import OverlapTileInferer, class_mask
 from pipeline.networks import ValidUNet
-from pipeline.precision import Precision
+from pipeline.precision import Precision, is_bfloat16
 
 from .measure import Table, seconds_in_turns
 
@@ -52,8 +52,13 @@ def run(rounds: int) -> Table:
                 {f"{side_px} px: {name}": partial(segment, image) for name, segment in candidates.items()}, rounds
             )
         )
-    sides = {"512 px: once more": noise(512), f"2048 px: {fast}": noise(2048)}
-    table.add(seconds_in_turns({name: partial(candidates[fast], image) for name, image in sides.items()}, rounds))
+    plan = OverlapTileInferer("auto", precision="auto").plan((512, 512), valid)
+    again: dict[str, Callable[[], object]] = {
+        "512 px: once more": partial(candidates[fast], noise(512)),
+        "512 px: matrix products of as many operations": matrix_products(plan.flops or 0),
+        f"2048 px: {fast}": partial(candidates[fast], noise(2048)),
+    }
+    table.add(seconds_in_turns(again, rounds))
 
     seconds = table.medians
     table.goal("512 px: seconds", seconds[f"512 px: {fast}"], "<=", 1)
@@ -62,10 +67,26 @@ def run(rounds: int) -> Table:
         for windows in ("MONAI 256, 0.5", "MONAI 512, 0.25"):
             table.goal(f"{at}times as fast as {windows}", seconds[at + windows] / seconds[at + fast], ">=", 2.5)
         stride, whole = seconds[f"{at}paper's stride, fp32"], seconds[f"{at}one whole pass, fp32"]
-        table.goal(f"{at}times as fast as the paper's stride, both fp32", stride / seconds[at + exact], ">=", 2)
+        table.goal(f"{at}times as fast as the paper's stride in fp32", stride / seconds[at + fast], ">=", 2)
+        # At 1024 px the paper's nine tiles have but 1.4 times the operations of one whole pass.
+        if side_px == 512:
+            table.goal(f"{at}times as fast as the paper's stride, both fp32", stride / seconds[at + exact], ">=", 2)
         table.goal(f"{at}cost over one whole pass, both fp32", seconds[at + exact] / whole, "<=", 1.15)
     table.goal("2048 px over 512 px", seconds[f"2048 px: {fast}"] / seconds["512 px: once more"], "<=", 16.5)
     return table
+
+
+def matrix_products(flops: float) -> Callable[[], object]:
+    """Return large matrix products of so many operations: the least time that this machine could need for them."""
+    side = 2048
+    dtype = torch.bfloat16 if is_bfloat16(torch.device("cpu"), "auto") else torch.float32
+    left, right = torch.randn(2, side, side).to(dtype)
+
+    def multiply() -> None:
+        for _ in range(round(flops / (2 * side**3))):
+            left @ right
+
+    return multiply
 
 
 def noise(side_px: int) -> Image:

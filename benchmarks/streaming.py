@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.engines import keep_freed_memory
 from pipeline.inferers import OverlapTileInferer
 from pipeline.networks import ValidUNet
 
@@ -45,6 +46,7 @@ def peak_gb(side_px: int) -> float:
 
 def stream(folder: Path) -> None:
     """Stream `source.npy` of a folder into `mask.npy` there, and print the peak resident memory in KiB."""
+    keep_freed_memory()
     torch.manual_seed(0)
     network = ValidUNet(channels=(8, 16, 32, 64, 128)).eval().to(memory_format=torch.channels_last)
     source = np.load(folder / "source.npy", mmap_mode="r")

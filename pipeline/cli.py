@@ -50,10 +50,12 @@ def _train(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from .bundle_config import parse_overrides
+    from .engines import keep_freed_memory
     from .formats import find_inputs
     from .predict import Predictor, Wanted, predict_files
 
     inputs = find_inputs(options.inputs)
+    keep_freed_memory()
     predictor = Predictor.from_bundle(options.bundle, options.checkpoint, options.overlay, parse_overrides(options.set))
     if inputs.skipped:
         names = ", ".join(path.name for path in inputs.skipped[:5]) + (", ..." if len(inputs.skipped) > 5 else "")

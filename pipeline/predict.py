@@ -123,21 +123,30 @@ class Predictor:
         """
         return StreamedPrediction.of(self.network, self.inferer, self.preprocessing, self.postprocessing)
 
+    @property
+    def pages_at_once(self) -> int:
+        """Pages of a stack that go through the network together: as many as the inferer takes tiles."""
+        return int(getattr(self.inferer, "batch_size", 1))
+
     @torch.inference_mode()
-    def probability(self, page: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return the class probabilities of one page.
+    def probability(self, pages: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the class probabilities of pages, each an image of its own.
 
         Args:
-            page: (channel, row, column), as `read_image` gives it.
+            pages: (page, channel, row, column), as `read_image` gives them.
 
         Returns:
-            (class, row, column) float32, of the same rows and columns.
+            (page, class, row, column) float32, of the same rows and columns.
         """
         after_loading = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
-        sample = self.preprocessing({"image": torch.from_numpy(page.astype(np.float32))}, start=after_loading)
-        logits = self.inferer(torch.as_tensor(sample["image"])[None].to(self.device), self.network)
-        (output,) = decollate_batch({"pred": logits})
-        return np.asarray(self.postprocessing(output)["pred"].float().cpu().numpy())
+        samples = [
+            self.preprocessing({"image": torch.from_numpy(page.astype(np.float32))}, start=after_loading)
+            for page in pages
+        ]
+        images = torch.stack([torch.as_tensor(sample["image"]) for sample in samples])
+        logits = self.inferer(images.to(self.device), self.network)
+        outputs = decollate_batch({"pred": logits})
+        return np.stack([self.postprocessing(output)["pred"].float().cpu().numpy() for output in outputs])
 
 
 @dataclass(frozen=True)
@@ -224,10 +233,11 @@ def _predict_in_memory(
 ) -> None:
     image = read_image(results.source)
     probabilities = []
-    for page in image.pixels:
-        probabilities.append(predictor.probability(page))
-        bar.update(math.prod(image.size_px))
-    _write(results, image, np.stack(probabilities), wanted, overwrite)
+    for first in range(0, image.pages, predictor.pages_at_once):
+        pages = image.pixels[first : first + predictor.pages_at_once]
+        probabilities.append(predictor.probability(pages))
+        bar.update(len(pages) * math.prod(image.size_px))
+    _write(results, image, np.concatenate(probabilities), wanted, overwrite)
 
 
 def _write(

@@ -87,8 +87,8 @@ def test_a_700_by_333_image_gives_what_one_pass_over_the_whole_image_gives(
 def test_the_tile_changes_nothing(predictor: Predictor, checkpoint: Path, tile_px: int) -> None:
     settings = {"network_def::channels": CHANNELS, "device": "cpu", "precision": "fp32", "tile_px": tile_px}
     other = Predictor.from_bundle(BUNDLE, checkpoint, overrides=settings)
-    page = slice_of(150, 230)[None]
-    np.testing.assert_allclose(other.probability(page), predictor.probability(page), atol=1e-4)
+    pages = slice_of(150, 230)[None, None]
+    np.testing.assert_allclose(other.probability(pages), predictor.probability(pages), atol=1e-4)
 
 
 def test_8_and_16_bit_png_and_tiff_of_one_image_give_one_mask(predictor: Predictor, tmp_path: Path) -> None:
@@ -123,6 +123,18 @@ def test_each_page_of_a_stack_is_an_image_of_its_own(predictor: Predictor, tmp_p
             assert np.array_equal(page, read_image(single.of_kind(kind)).pixels[0])
     assert tifffile.imread(stack.probability).shape == (2, 2, 64, 80)
     assert stack.overlay.is_file()
+
+
+def test_pages_that_pass_together_give_what_each_gives_alone(
+    predictor: Predictor, checkpoint: Path, tmp_path: Path
+) -> None:
+    pages = np.stack([slice_of(64, 80, index=index) for index in range(5)])
+    tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
+    settings = {"network_def::channels": CHANNELS, "device": "cpu", "precision": "fp32", "batch_size": 3}
+    together = Predictor.from_bundle(BUNDLE, checkpoint, overrides=settings)
+    (results,) = predict_files(together, [tmp_path / "stack.tif"], tmp_path / "out", Wanted(probability=True))
+    alone = [predictor.probability(page[None, None])[0] for page in pages]
+    np.testing.assert_allclose(tifffile.imread(results.probability), alone, atol=1e-4)
 
 
 def test_an_image_smaller_than_the_margin_gives_a_mask_of_its_size(predictor: Predictor, tmp_path: Path) -> None:

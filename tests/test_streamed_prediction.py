@@ -37,6 +37,7 @@ from pipeline.transforms import interior_instances
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "em_membrane_segmentation"
 CHANNELS = [4, 8, 16, 32, 64]
+ROUNDING = 5e-5
 STREAMED_PX = 1000  # pages of more pixels count as too large for memory here
 LARGE = np.stack([phantom_em_slice(0).image[:400, :233], phantom_em_slice(1).image[:400, :233] // 2 + 90])
 WIDE = LARGE.astype(np.uint16) * 257
@@ -76,9 +77,10 @@ def assert_results_agree(streamed: Any, in_memory: Any) -> None:
     """Check all results of one image against those of the way through memory."""
     probability, expected = tifffile.imread(streamed.probability), tifffile.imread(in_memory.probability)
     assert probability.dtype == expected.dtype
-    np.testing.assert_allclose(probability, expected, atol=1e-6)
+    # In memory, torch adds up 16-bit pixels in float32 for their mean, in an order that depends on its threads.
+    np.testing.assert_allclose(probability, expected, atol=ROUNDING)
     mask, instances = read_image(streamed.mask).pixels[:, 0], read_image(streamed.instances).pixels[:, 0]
-    sure = np.abs(expected[..., 1, :, :] - 0.5).reshape(mask.shape) > 1e-6
+    sure = np.abs(expected[..., 1, :, :] - 0.5).reshape(mask.shape) > ROUNDING
     assert sure.mean() > 0.95
     assert np.array_equal(mask[sure], read_image(in_memory.mask).pixels[:, 0][sure])
     # Class 0 wins where both are equal.

@@ -6,6 +6,7 @@ from .checkpoint import read_checkpoint as read_checkpoint
 from .checkpoint import save_whole as save_whole
 from .declared import declared as declared
 from .evaluation_record import EvaluationRecord as EvaluationRecord
+from .kept_memory import keep_freed_memory as keep_freed_memory
 from .last_validation import LastValidation as LastValidation
 from .mask_writer import MaskWriter as MaskWriter
 from .one_line_errors import report_errors_in_one_line as report_errors_in_one_line

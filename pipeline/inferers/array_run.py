@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,17 @@ def check_finite(source: ArrayLike) -> None:
                 f"source holds NaN or infinite pixels in rows {first}..{last - 1}; expected finite ones; mend or mask "
                 "them first"
             )
+        release_pages(source)
+
+
+def release_pages(array: ArrayLike) -> None:
+    """Let the system take back the memory through which a memory map was read or written.
+
+    What was written stays in the file; a map of mode "c", whose changes are nowhere else, is left alone.
+    """
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        # NumPy offers no other way to the map of an array.
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def read_rows(source: ArrayLike, first: int, last: int) -> npt.NDArray[Any]:
@@ -173,22 +185,25 @@ class ArrayRun:
                     continue
                 strip = self._strip(start_px, bar)
                 self._write(start_px, strip)
+                for array in (self.source, self.sink):
+                    release_pages(array)
                 if journal is not None:
                     journal.add(number)
 
     def _strip(self, start_px: int, bar: tqdm[Any]) -> npt.NDArray[Any]:
         """Return the result of one row of tiles."""
         rows, columns = self.plan.rows, self.plan.columns
-        wanted = rows.source_px(start_px)
+        wanted = rows.source_px(start_px).numpy()
         first, last = int(wanted.min()), int(wanted.max()) + 1
-        stored = np.ascontiguousarray(self.to_input(read_rows(self.source, first, last)))
-        band = torch.from_numpy(stored).index_select(1, wanted - first)
+        stored = read_rows(self.source, first, last)
 
         strip: npt.NDArray[Any] | None = None
         kept_rows = rows.kept_px(start_px)
         for at in range(0, len(columns.starts_px), self.plan.batch_size):
             starts = columns.starts_px[at : at + self.plan.batch_size]
-            tiles = torch.stack([band.index_select(2, columns.source_px(column)) for column in starts])
+            tiles = torch.stack(
+                [self._tile(stored, wanted - first, columns.source_px(column).numpy()) for column in starts]
+            )
             for column, output in zip(starts, self.apply(tiles.to(self.device)), strict=True):
                 kept_columns = columns.kept_px(column)
                 result = self.to_output(output[:, :kept_rows, :kept_columns])
@@ -198,6 +213,13 @@ class ArrayRun:
                 bar.update()
         assert strip is not None
         return strip
+
+    def _tile(
+        self, stored: npt.NDArray[Any], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+    ) -> torch.Tensor:
+        """Return one input tile out of the stored pixels of a strip."""
+        pixels = self.to_input(stored[:, rows[:, np.newaxis], columns])
+        return torch.from_numpy(np.ascontiguousarray(pixels))
 
     def _write(self, start_px: int, strip: npt.NDArray[Any]) -> None:
         try:

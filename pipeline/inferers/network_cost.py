@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -44,6 +44,8 @@ class NetworkCost:
     def of(cls, network: nn.Module, geometry: TileGeometry, in_channels: int) -> NetworkCost:
         """Probe a network with tensors that have shapes and no content: nothing is computed.
 
+        What was found is remembered as long as the network lives and keeps its weights' shapes.
+
         Args:
             network: The network, without wrappers.
             geometry: Its geometry.
@@ -53,6 +55,20 @@ class NetworkCost:
             PipelineError: What the network itself refuses, such as a wrong number of channels.
             ConfigError: If the cost cannot be found in this way.
         """
+        if not isinstance(network, nn.Module):
+            raise ConfigError(
+                f"what a tile costs {type(network).__name__} cannot be foreseen, as it is no torch.nn.Module; give "
+                "tile_px as a number"
+            )
+        shapes = tuple(tuple(tensor.shape) for tensor in network.parameters())
+        key = (repr(geometry), in_channels, shapes)
+        known = _KNOWN.setdefault(network, {})
+        if key not in known:
+            known[key] = cls._probed(network, geometry, in_channels)
+        return known[key]
+
+    @classmethod
+    def _probed(cls, network: nn.Module, geometry: TileGeometry, in_channels: int) -> NetworkCost:
         sides = [geometry.input_px(strides * geometry.stride_px) for strides in _PROBED_OUTPUTS]
         tiles = list(product(sides, sides))
         probes = [_probe(network, (1, in_channels, rows, columns)) for rows, columns in tiles]
@@ -75,6 +91,9 @@ class NetworkCost:
     def tile_bytes(self, rows_px: npt.ArrayLike, columns_px: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the most memory in use at once while input tiles of these sides pass, in float32."""
         return np.asarray(np.tensordot(self.used_bytes, _terms(rows_px, columns_px), axes=1).max(axis=0))
+
+
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, NetworkCost]] = weakref.WeakKeyDictionary()
 
 
 def _terms(rows_px: npt.ArrayLike, columns_px: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -13,7 +13,7 @@ from ..geometry import TileGeometry
 from ..transforms import mirrored_index
 from .network_cost import NetworkCost
 
-_NEAR_LEAST = 1.02  # what larger tiles save beyond this is not worth the memory that they take
+_NEAR_LEAST = 1.04  # what larger tiles save beyond this is not worth the memory that they take
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def plan_tiles(
     """Choose the tiles that need the fewest operations within a memory budget.
 
     Rows and columns are chosen apart, and each axis is divided evenly, so that no tile lies mostly outside the image.
-    Among plans within 2 % of the fewest operations, the one that needs the least memory is taken.
+    Among plans within 4 % of the fewest operations, the one that needs the least memory is taken.
 
     Args:
         size_px: (row, column) size of the image.

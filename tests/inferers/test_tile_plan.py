@@ -111,7 +111,7 @@ def test_no_plan_within_the_budget_needs_clearly_fewer_operations(
         )
         if paper_cost.tile_bytes(row.input_px, column.input_px) <= budget_mb * 1e6
     )
-    assert plan.flops <= 1.02 * least * (1 + 1e-9)
+    assert plan.flops <= 1.04 * least * (1 + 1e-9)
 
 
 def test_no_tile_lies_mostly_outside_the_image(paper_cost: NetworkCost) -> None:
@@ -163,3 +163,17 @@ def test_a_padded_network_can_be_planned() -> None:
     network = nn.Conv2d(1, 2, 3, padding=1)
     plan = OverlapTileInferer("auto", geometry=PaddedGeometry(4, 8)).plan((50, 60), network)
     assert (plan.rows.input_px, plan.columns.input_px) == (64, 72)
+
+
+def test_a_function_cannot_be_planned() -> None:
+    geometry = PaddedGeometry(0, 1)
+    with pytest.raises(ConfigError, match=r"function cannot be foreseen, as it is no torch.nn.Module; give tile_px"):
+        OverlapTileInferer("auto", geometry=geometry).plan((50, 60), lambda tiles: tiles)
+
+
+def test_a_network_that_was_changed_is_looked_at_again() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1))
+    before = NetworkCost.of(network, PaddedGeometry(0, 1), 1)
+    assert NetworkCost.of(network, PaddedGeometry(0, 1), 1) is before
+    network.append(nn.Conv2d(2, 5, 1))
+    assert NetworkCost.of(network, PaddedGeometry(0, 1), 1).out_channels == 5
