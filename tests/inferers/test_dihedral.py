@@ -33,7 +33,10 @@ def test_eight_members_are_the_mean_of_the_probabilities_of_eight_copies(network
         ]
         ensemble = DihedralInferer(TILES)(image, network).softmax(1)
     assert ensemble.shape == (2, 2, 41, 64)
+        seven = DihedralInferer(TILES, members=7)(image, network).softmax(1)
     assert torch.allclose(ensemble, torch.stack(straight + mirrored).mean(0), atol=1e-6)
+    # Our reading of the paper's "7 rotated versions" leaves out the last.
+    assert torch.allclose(seven, torch.stack((straight + mirrored)[:7]).mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
