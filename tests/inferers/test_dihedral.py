@@ -33,6 +33,7 @@ def test_eight_members_are_the_mean_of_the_probabilities_of_eight_copies(network
         ]
         ensemble = DihedralInferer(TILES)(image, network).softmax(1)
     assert ensemble.shape == (2, 2, 41, 64)
+    with torch.inference_mode():
         seven = DihedralInferer(TILES, members=7)(image, network).softmax(1)
     assert torch.allclose(ensemble, torch.stack(straight + mirrored).mean(0), atol=1e-6)
     # Our reading of the paper's "7 rotated versions" leaves out the last.
