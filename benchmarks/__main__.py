@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="times each candidate is measured (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="times each candidate is measured (default: %(default)s)")
     parser.add_argument(
         "-o",
         "--output",

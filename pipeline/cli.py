@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line_parser()
     # argparse gives up on positional arguments that come after options, where people write id=value.
     options, rest = parser.parse_known_args(arguments)
+    # MONAI looks for a decoder on GPUs whenever a reader is made; that there is none is no news for a user.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
     if rest:
         if options.command is not _train or any(setting.startswith("-") for setting in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -66,8 +70,17 @@ def _predict(options: argparse.Namespace) -> None:
         options.output,
         Wanted(probability=options.probability, picture=options.picture),
         overwrite=options.force,
+        skip_existing=options.skip_existing,
     )
-    print(f"{len(plan)} images segmented: {options.output}")
+    left_out = len(inputs.images) - len(plan)
+    print(
+        f"{_counted(len(plan), 'image')} segmented on {predictor.device} in {predictor.number_format}"
+        f"{f', {left_out} with results skipped' if left_out else ''}: {options.output}"
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def command_line_parser() -> argparse.ArgumentParser:
@@ -103,9 +116,9 @@ def command_line_parser() -> argparse.ArgumentParser:
         "predict",
         help="segment images",
         description="Segment PNG, TIFF and OME-Zarr: single images, folders and multi-page stacks, 8 and 16 bit. "
-        "Writes <name>_mask (0 and 255) and <name>_instances, on the pixel grid of each image. Gray TIFF pages of more "
-        "than 64 megapixels, and OME-Zarr, may be larger than memory: they go through strip by strip, and the same "
-        "command goes on where it was stopped.",
+        "Writes <name>_mask (0 and 255) and <name>_instances, on the pixel grid of each image. Gray TIFF of more than "
+        "16.7 million pixels (4096 by 4096), and OME-Zarr, may be larger than memory: they go through strip by strip, "
+        "and the same command goes on where it was stopped.",
         epilog="example: unet-pipeline predict --bundle bundles/em_membrane_segmentation images -o masks --picture",
     )
     predict.add_argument(
@@ -131,6 +144,12 @@ def command_line_parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="id=value",
         help="value of a config id, such as precision=fp32 or tile_px=380; may be given several times",
     )  # fmt: skip
-    predict.add_argument("--force", action="store_true", help="replace results of an earlier run")
+    existing = predict.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="replace results of an earlier run")
+    existing.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out images that have all their results, so that a folder goes on where it was stopped",
+    )
     predict.set_defaults(command=_predict)
     return parser

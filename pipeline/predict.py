@@ -33,13 +33,14 @@ from .formats import (
     write_mask,
     write_probability,
 )
-from .inferers import class_mask
+from .inferers import OverlapTileInferer, class_mask
+from .precision import is_bfloat16
 from .reports import overlay_picture, save_picture
 from .streamed_prediction import StreamedPrediction
 from .transforms import interior_instances
 
-IN_MEMORY_PX = 2**26
-"""Largest page that is held in memory unless another limit is given: 8192 × 8192 px."""
+IN_MEMORY_PX = 2**24
+"""Most pixels of an image that are held in memory unless another limit is given: 4096 × 4096."""
 
 # Ids of inference.yaml that name what the command line of `predict` names for itself.
 _OPTIONS = {
@@ -124,6 +125,24 @@ class Predictor:
         return StreamedPrediction.of(self.network, self.inferer, self.preprocessing, self.postprocessing)
 
     @property
+    def number_format(self) -> str:
+        """In what the network computes: `"bfloat16"` or `"float32"`."""
+        return "bfloat16" if is_bfloat16(self.device, getattr(self.inferer, "precision", "fp32")) else "float32"
+
+    def check_tiles(self, size_px: Sequence[int], channels: int) -> None:
+        """Refuse tiles that do not fit the network or the budget, before the first image is segmented.
+
+        Args:
+            size_px: (row, column) size of an image.
+            channels: Its channels.
+
+        Raises:
+            PipelineError: One of its kinds, if this image cannot be cut into tiles.
+        """
+        if isinstance(self.inferer, OverlapTileInferer):
+            self.inferer.plan(size_px, self.network, channels)
+
+    @property
     def pages_at_once(self) -> int:
         """Pages of a stack that go through the network together: as many as the inferer takes tiles."""
         return int(getattr(self.inferer, "batch_size", 1))
@@ -180,6 +199,7 @@ def predict_files(
     overwrite: bool = False,
     progress: bool = True,
     *,
+    skip_existing: bool = False,
     in_memory_px: int = IN_MEMORY_PX,
 ) -> list[ResultPaths]:
     """Segment files and folders of images into `folder`.
@@ -194,17 +214,23 @@ def predict_files(
         wanted: Which results.
         overwrite: Replace results of an earlier run.
         progress: Show a progress bar over the pixels of all pages.
-        in_memory_px: Largest page that is held in memory. TIFF of larger gray pages, and OME-Zarr of any size, are read
-            and written strip by strip, in memory that does not grow with their height.
+        skip_existing: Leave out images all of whose results are there, whatever wrote them; where some are missing,
+            write them all.
+        in_memory_px: Most pixels, of all pages of an image, that are held in memory. TIFF of more gray pixels, and
+            OME-Zarr of any size, are read and written strip by strip, in memory that does not grow with their height.
 
     Returns:
-        The paths of the results, in the order of the images.
+        The paths of the results that were written, in the order of the images.
 
     Raises:
         PipelineError: One of its kinds, if an input cannot be used or a result cannot be written.
     """
     wanted = wanted or Wanted()
-    plan = plan_results(find_inputs(inputs).images, folder, kinds=wanted.kinds, overwrite=overwrite)
+    images = find_inputs(inputs).images
+    if skip_existing:
+        images = tuple(image for image in images if not _is_segmented(ResultPaths(image, Path(folder)), wanted.kinds))
+        overwrite = True
+    plan = plan_results(images, folder, kinds=wanted.kinds, overwrite=overwrite)
     streamed = {results.source for results in plan if is_streamed(results.source, in_memory_px)}
     stream = predictor.streamed() if streamed else None
     total_px = 0
@@ -212,10 +238,12 @@ def predict_files(
         if stream is not None and results.source in streamed:
             with open_image(results.source) as stored:
                 total_px += len(stored.pages) * math.prod(stored.size_px)
+                predictor.check_tiles(stored.size_px, 1)
                 stream.scratch(stored, results, wanted.probability, overwrite)
         else:
             image = read_image(results.source)
             total_px += image.pages * math.prod(image.size_px)
+            predictor.check_tiles(image.size_px, image.pixels.shape[1])
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tqdm(total=total_px, desc="predicting", unit="px", unit_scale=True, disable=not progress) as bar:
         for results in plan:
@@ -226,6 +254,10 @@ def predict_files(
             else:
                 _predict_in_memory(predictor, results, wanted, overwrite, bar)
     return plan
+
+
+def _is_segmented(results: ResultPaths, kinds: Sequence[ResultKind]) -> bool:
+    return all(results.of_kind(kind).exists() and not results.is_unfinished(kind) for kind in kinds)
 
 
 def _predict_in_memory(

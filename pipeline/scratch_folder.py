@@ -13,7 +13,13 @@ from typing import Any
 from .errors import OutputError
 from .formats import whole_file
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs into one folder are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
 _DESCRIPTION = "run.json"
+_LOCK = "lock"
 
 
 class ScratchFolder:
@@ -50,27 +56,45 @@ class ScratchFolder:
         """Make the folder, or go on with what it holds.
 
         Files named `.unfinished` count as worthless alone: when the block fails and there is nothing else, the folder
-        is removed.
+        is removed. The folder belongs to this process until the block ends.
 
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If it cannot be written, or another process is at it.
         """
-        if self._is_foreign:
-            self.remove()
+        with self._locked():
+            if self._is_foreign:
+                for entry in self.path.iterdir():
+                    if entry.name != _LOCK:
+                        entry.unlink()
+            try:
+                if not self._known():
+                    with whole_file(self.path / _DESCRIPTION, overwrite=True) as partial:
+                        partial.write_text(json.dumps(self._description, sort_keys=True), encoding="utf-8")
+                yield
+            except BaseException:
+                kept = [entry for entry in self.path.iterdir() if entry.name not in (_DESCRIPTION, _LOCK)]
+                if all(entry.suffix == ".unfinished" for entry in kept):
+                    with suppress(OutputError):  # which would hide what went wrong
+                        self.remove()
+                raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Make the folder, and keep other processes out of it."""
         try:
             self.path.mkdir(exist_ok=True)
+            file = (self.path / _LOCK).open("a")
         except OSError as error:
             raise OutputError(f"folder {self.path} cannot be made: {error.strerror}; write elsewhere") from error
-        try:
-            if not self._known():
-                with whole_file(self.path / _DESCRIPTION, overwrite=True) as partial:
-                    partial.write_text(json.dumps(self._description, sort_keys=True), encoding="utf-8")
+        with file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise OutputError(
+                        f"another run is writing to {self.path}; wait for its end, or choose another output folder"
+                    ) from error
             yield
-        except BaseException:
-            if all(entry.name == _DESCRIPTION or entry.suffix == ".unfinished" for entry in self.path.iterdir()):
-                with suppress(OutputError):  # which would hide what went wrong
-                    self.remove()
-            raise
 
     def remove(self) -> None:
         """Delete the folder with everything in it.
@@ -93,5 +117,5 @@ class ScratchFolder:
             return {}
         try:
             return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise OutputError(f"{file} cannot be read; remove {self.path} to start anew") from error

@@ -23,8 +23,7 @@ from tqdm.auto import tqdm
 
 from .errors import ConfigError, ImageError
 from .formats import TILE_PX, RawPixels, ResultKind, ResultPaths, StoredImage, StoredPage, write_strips
-from .inferers import AxisPlan, OverlapTileInferer, class_mask
-from .inferers.strip_journal import StripJournal
+from .inferers import OverlapTileInferer, class_mask
 from .inferers.tiled_network import TiledNetwork
 from .reports import overlay_picture, save_picture
 from .scratch_folder import ScratchFolder
@@ -115,10 +114,10 @@ class StreamedPrediction:
                     if not path.exists():
                         self._segment(page, path, shape, dtype, progress)
             image.check_unchanged()
-        with ExitStack() as stack:
-            raw = [stack.enter_context(RawPixels(path, shape, dtype)) for path in pages]
-            _write_results(image, [_Segmented(page) for page in raw], results, kinds, overwrite)
-        scratch.remove()
+            with ExitStack() as stack:
+                raw = [stack.enter_context(RawPixels(path, shape, dtype)) for path in pages]
+                _write_results(image, [_Segmented(page) for page in raw], results, kinds, overwrite)
+            scratch.remove()
 
     def _segment(
         self, page: StoredPage, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], progress: _PageProgress
@@ -127,11 +126,9 @@ class StreamedPrediction:
         unfinished, journal = path.with_suffix(".unfinished"), path.with_suffix(".journal")
         open_sink = RawPixels if journal.exists() else RawPixels.make
         with open_sink(unfinished, shape, dtype) as sink:
-            progress.advance(self._finished_px(journal, page))
 
             def to_output(logits: torch.Tensor) -> NDArray[Any]:
                 probability = self.transforms.probability(logits)
-                progress.advance(probability[0].size)
                 if len(shape) == 2:
                     return _mask_pixels(probability)[np.newaxis]
                 lowest, highest = probability.min(), probability.max()
@@ -150,6 +147,7 @@ class StreamedPrediction:
                 to_output=to_output,
                 journal=journal,
                 run_id=path.stem,
+                finished_px=progress.advance,
             )
         unfinished.rename(path)
 
@@ -161,14 +159,6 @@ class StreamedPrediction:
         with torch.inference_mode():
             one_pixel = self.inferer(torch.zeros(1, 1, 1, 1, device=device), self.network)
         return (one_pixel.shape[1], *image.size_px), np.dtype(np.float32)
-
-    def _finished_px(self, journal: Path, page: StoredPage) -> int:
-        """Return how many pixels an interrupted run has finished."""
-        record = StripJournal(journal)
-        if record.description is None:
-            return 0
-        rows = AxisPlan.of(page.shape[0], record.description["tile_px"][0], self._tiled.geometry)
-        return sum(rows.kept_px(rows.starts_px[strip]) for strip in record.finished) * page.shape[1]
 
     @cached_property
     def _tiled(self) -> TiledNetwork:
@@ -185,6 +175,7 @@ class _PageProgress:
     def __init__(self, bar: tqdm[Any], page: StoredPage) -> None:
         self._bar = bar
         self._left_px = page.shape[0] * page.shape[1]
+        self._has_begun = False
 
     def __enter__(self) -> _PageProgress:
         return self
@@ -194,9 +185,14 @@ class _PageProgress:
             self.advance(self._left_px)
 
     def advance(self, pixels: int) -> None:
-        """Note that pixels are finished."""
+        """Note that pixels are finished; those of the first call were so before."""
         step = min(pixels, self._left_px)
         self._left_px -= step
+        if not self._has_begun:
+            self._has_begun = True
+            if not self._bar.disable:
+                # They say nothing about the speed of this run.
+                self._bar.initial += step
         self._bar.update(step)
 
 

@@ -127,7 +127,8 @@ def test_predict_writes_what_it_says_in_a_cold_process(trained_run: Any, images:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout == "2 images segmented: masks\n"
+    assert re.fullmatch(r"2 images segmented on cpu in (float32|bfloat16): masks\n", run.stdout)
+    assert "nvImageCodec" not in run.stderr
     assert "predicting: 100%" in run.stderr
     assert "1 entries passed over, not PNG or TIFF: notes.txt\n" in run.stderr
     assert entries_of(tmp_path / "elsewhere") == {
@@ -143,12 +144,23 @@ def test_predict_writes_probabilities_and_replaces_on_request(
     command: Callable[..., Any], trained_run: Any, images: Path, tmp_path: Path
 ) -> None:
     arguments = ["predict", images / "one.png", "--bundle", trained_run.bundle, "-o", tmp_path / "out", "--probability"]
-    assert command(*arguments)[:2] == (0, f"1 images segmented: {tmp_path / 'out'}\n")
+    status, said, _ = command(*arguments)
+    assert status == 0
+    assert re.fullmatch(r"1 image segmented on cpu in (float32|bfloat16): .*/out\n", said)
     assert entries_of(tmp_path / "out") == {"one_mask.png", "one_instances.png", "one_probability.tif"}
     status, _, line = command(*arguments)
     assert status == 2
     assert line.startswith(f"unet-pipeline: error: {tmp_path / 'out' / 'one_mask.png'} already exists; pass --force")
     assert command(*arguments, "--force")[0] == 0
+    (tmp_path / "out" / "one_probability.tif").unlink()
+    arguments.insert(1, images / "two.tif")
+    status, said, _ = command(*arguments, "--skip-existing")
+    assert status == 0
+    assert said.startswith("2 images segmented")
+    status, said, _ = command(*arguments, "--skip-existing")
+    assert status == 0
+    assert said.startswith("0 images segmented on cpu in ")
+    assert ", 2 with results skipped: " in said
 
 
 def damaged(path: Path, damage: str) -> None:

@@ -53,13 +53,31 @@ def test_another_run_starts_anew_on_request_when_it_begins(path: Path) -> None:
     scratch = ScratchFolder(path, {**RUN, "weights": "c"}, overwrite=True)
     assert (path / "page-0.raw").exists()
     with scratch.begun():
-        assert [entry.name for entry in path.iterdir()] == ["run.json"]
+        assert sorted(entry.name for entry in path.iterdir()) == ["lock", "run.json"]
 
 
 def test_the_same_run_goes_on_also_with_force(path: Path) -> None:
     interrupted(path, "page-0.raw")
     with ScratchFolder(path, RUN, overwrite=True).begun():
         assert (path / "page-0.raw").exists()
+
+
+def test_two_runs_are_kept_apart(path: Path) -> None:
+    with ScratchFolder(path, RUN).begun():
+        (path / "page-0.raw").write_bytes(b"first")
+        with pytest.raises(OutputError, match=r"another run is writing to .*; wait for its end"):
+            ScratchFolder(path, RUN, overwrite=True).begun().__enter__()
+        assert (path / "page-0.raw").read_bytes() == b"first"
+    with ScratchFolder(path, RUN).begun():
+        assert (path / "page-0.raw").exists()
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "3"])
+def test_a_description_of_another_kind_is_named(path: Path, text: str) -> None:
+    path.mkdir()
+    (path / "run.json").write_text(text)
+    with pytest.raises(OutputError, match=r"cannot be read|another run"):
+        ScratchFolder(path, RUN)
 
 
 def test_a_folder_without_a_description_was_never_begun(path: Path) -> None:

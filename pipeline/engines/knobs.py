@@ -48,6 +48,7 @@ _KNOBS = {
     "val_interval": _whole(1, "5"),
     "tile_px": _whole(1, "572", "auto"),
     "batch_size": _whole(1, "1"),
+    "max_memory_mb": _whole(1, "500"),
     "num_workers": _whole(0, "2"),
     "num_classes": _whole(1, "2"),
     "warmup_steps": _whole(0, "100"),

@@ -57,6 +57,7 @@ def open_ome_zarr(path: Path) -> OmeArray:
             group = zarr.open_group(path, mode="r", use_consolidated=False)
         except FileNotFoundError as error:
             raise ImageError(f"image {path} is no Zarr group: it has no .zgroup or zarr.json; {_WAY_OUT}") from error
+        group, prefix = _only_image(path, group)
         multiscale = _first_multiscale(path, group.attrs.asdict())
         letters = _axes(path, multiscale)
         level = _full_resolution(path, multiscale)
@@ -84,7 +85,7 @@ def open_ome_zarr(path: Path) -> OmeArray:
             f"image {path} holds {array.dtype} pixels; expected integers or real numbers; convert it first"
         )
     places = np.ndindex(*sizes[:-2])
-    return OmeArray(path / level, array, tuple(places))
+    return OmeArray(path / prefix / level, array, tuple(places))
 
 
 def folder_state(path: Path) -> str:
@@ -105,6 +106,21 @@ def _files_below(folder: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
                 yield from _files_below(entry.path)
             else:
                 yield entry
+
+
+def _only_image(path: Path, group: zarr.Group) -> tuple[zarr.Group, str]:
+    """Return the group of the image and its name in the folder: bioformats2raw puts images into groups `0`, `1`, ..."""
+    attributes = group.attrs.asdict()
+    metadata = attributes.get("ome", attributes)
+    if not isinstance(metadata, Mapping) or "bioformats2raw.layout" not in metadata or "multiscales" in metadata:
+        return group, ""
+    inner = group.get("0")
+    if not isinstance(inner, zarr.Group) or group.get("1") is not None:
+        raise ImageError(
+            f"image {path} holds several images, or none, in the layout of bioformats2raw; expected one; copy the "
+            "folder of the wanted image (0, 1, ...) under a name that ends in .zarr"
+        )
+    return inner, "0"
 
 
 def _first_multiscale(path: Path, attributes: Mapping[str, Any]) -> Mapping[str, Any]:

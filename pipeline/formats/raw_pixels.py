@@ -87,7 +87,8 @@ class RawPixels:
     def __setitem__(self, index: tuple[Any, ...], pixels: NDArray[Any]) -> None:
         """Write whole rows of all planes: `pixels[..., first:last, :] = rows`."""
         first, last, _ = index[-2].indices(self.shape[-2])
-        planes = np.broadcast_to(pixels, (*self.shape[:-2], last - first, self.shape[-1])).astype(self.dtype)
+        shape = (*self.shape[:-2], last - first, self.shape[-1])
+        planes = np.broadcast_to(pixels, shape).astype(self.dtype, copy=False)
         for number, plane in enumerate(planes.reshape(-1, last - first, self.shape[-1])):
             self._file.seek(self._position(number, first))
             rest = plane.reshape(-1).view(np.uint8).data

@@ -114,14 +114,14 @@ class StoredImage:
 
 
 def is_streamed(path: str | os.PathLike[str], in_memory_px: int) -> bool:
-    """Tell whether an image is to be read by slices: OME-Zarr, and TIFF of large gray pages.
+    """Tell whether an image is to be read by slices: OME-Zarr, and TIFF of large or many gray pages.
 
     Palettes, colours and opacity, which only the whole image can tell to be gray, are not; nor are PNG, and pages in a
     single large strip.
 
     Args:
         path: An image, as `find_inputs` gives it.
-        in_memory_px: Largest page that is held in memory.
+        in_memory_px: Most pixels, of all pages, that are held in memory.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -133,7 +133,7 @@ def is_streamed(path: str | os.PathLike[str], in_memory_px: int) -> bool:
     if raster_format(path) == "PNG":
         return False
     with open_series(path, max_px=None) as series:
-        return bool(series.keyframe.imagelength * series.keyframe.imagewidth > in_memory_px and has_rows(series))
+        return bool(series.size > in_memory_px and has_rows(series))
 
 
 @contextmanager

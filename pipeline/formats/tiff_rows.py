@@ -36,9 +36,10 @@ def has_rows(series: Any) -> bool:
     is_listed = listed == _page_count(series) or (listed == 1 and _is_raw(page) and series.dataoffset is not None)
     is_plain = page.samplesperpixel == depth == samples == 1 and is_listed
     is_placed = len(stored) in (2, 3) and stored[-2:] == [("Y", rows), ("X", columns)]
+    is_stack = len(stored) == 2 or stored[0][0] not in "CS"  # channels and samples are no pages
     is_one_stream = page.jpegheader is not None  # NDPI keeps all tiles in one JPEG
     is_divided = _is_raw(page) or math.prod(page.chunks) <= MAX_CHUNK_PX
-    return is_gray and is_plain and is_placed and not is_one_stream and is_divided
+    return is_gray and is_plain and is_placed and is_stack and not is_one_stream and is_divided
 
 
 def page_rows(path: Path, series: Any) -> tuple[TiffRows, ...]:

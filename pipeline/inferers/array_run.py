@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import ImageError, OutputError
 from .strip_journal import StripJournal
@@ -47,8 +47,9 @@ ToOutput = Callable[[torch.Tensor], npt.NDArray[Any]]
 
 
 def as_float32(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return pixels as float32, the values unchanged."""
-    return pixels.astype(np.float32)
+    """Return pixels as float32: the same values, or infinity for those that are too large."""
+    with np.errstate(over="ignore"):
+        return pixels.astype(np.float32)
 
 
 def as_array(logits: torch.Tensor) -> npt.NDArray[Any]:
@@ -62,6 +63,8 @@ def image_shape(source: ArrayLike) -> tuple[int, int, int]:
     Raises:
         ImageError: If it has other axes, no pixel, or pixels that are no numbers.
     """
+    if isinstance(source, torch.Tensor):
+        raise ImageError("source is a torch tensor; expected an array that is read by slices; give tensor.numpy()")
     shape = tuple(int(length) for length in source.shape)
     if len(shape) not in (2, 3) or 0 in shape:
         raise ImageError(f"source must be (row, column) or (channel, row, column) and not empty, got {shape}")
@@ -71,7 +74,7 @@ def image_shape(source: ArrayLike) -> tuple[int, int, int]:
 
 
 def check_sink(sink: Sink, source: ArrayLike, result: npt.NDArray[Any]) -> None:
-    """Refuse a sink that cannot take the results.
+    """Refuse a sink that cannot take the results, or that is the source itself.
 
     Args:
         sink: Where results go.
@@ -90,8 +93,30 @@ def check_sink(sink: Sink, source: ArrayLike, result: npt.NDArray[Any]) -> None:
         raise OutputError(
             f"sink holds {sink.dtype}, which cannot hold {result.dtype} results exactly; make it {result.dtype}"
         )
-    if isinstance(sink, np.ndarray) and not sink.flags.writeable:
-        raise OutputError("sink is read-only; open it for writing (numpy.memmap: mode='r+')")
+    if (isinstance(sink, np.ndarray) and not sink.flags.writeable) or getattr(sink, "read_only", False):
+        raise OutputError("sink is read-only; open it for writing (numpy.memmap and Zarr: mode='r+')")
+    if _is_same(sink, source):
+        raise OutputError("sink and source are the same memory or file; the source must stay as it is; give another")
+
+
+def _is_same(sink: Sink, source: ArrayLike) -> bool:
+    """Tell whether what is written would be read again."""
+    if isinstance(sink, np.ndarray) and isinstance(source, np.ndarray) and np.may_share_memory(sink, source):
+        return True
+    files = [
+        array.filename if isinstance(array, np.memmap) else getattr(array, "store_path", None)
+        for array in (sink, source)
+    ]
+    return None not in files and str(files[0]) == str(files[1])
+
+
+def source_state(source: ArrayLike) -> list[Any]:
+    """Return what tells one source from another as far as it can be told: shape, type, and time of a mapped file."""
+    state: list[Any] = [list(source.shape), str(source.dtype)]
+    if isinstance(source, np.memmap) and source.filename is not None:
+        status = Path(source.filename).stat()
+        state += [status.st_size, status.st_mtime_ns]
+    return state
 
 
 def check_finite(source: ArrayLike) -> None:
@@ -105,10 +130,10 @@ def check_finite(source: ArrayLike) -> None:
     _, rows, _ = image_shape(source)
     for first in range(0, rows, _SCANNED_ROWS):
         last = min(first + _SCANNED_ROWS, rows)
-        if not np.isfinite(read_rows(source, first, last)).all():
+        if not np.isfinite(as_float32(read_rows(source, first, last))).all():
             raise ImageError(
-                f"source holds NaN or infinite pixels in rows {first}..{last - 1}; expected finite ones; mend or mask "
-                "them first"
+                f"source holds pixels that are NaN, infinite, or too large for float32 in rows {first}..{last - 1}; "
+                "expected finite ones; mend or mask them first"
             )
         release_pages(source)
 
@@ -118,9 +143,10 @@ def release_pages(array: ArrayLike) -> None:
 
     What was written stays in the file; a map of mode "c", whose changes are nowhere else, is left alone.
     """
-    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-        # NumPy offers no other way to the map of an array.
-        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    # NumPy offers no other way to the map of an array; a copy of a memory map has none.
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and getattr(array, "mode", None) in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def read_rows(source: ArrayLike, first: int, last: int) -> npt.NDArray[Any]:
@@ -131,14 +157,18 @@ def read_rows(source: ArrayLike, first: int, last: int) -> npt.NDArray[Any]:
     """
     channels, _, columns = image_shape(source)
     # Pages of a memory map behind the end of its file cannot be touched: the process would be killed.
-    if isinstance(source, np.memmap) and source.filename is not None:
-        needed, there = source.offset + source.nbytes, Path(source.filename).stat().st_size
+    mapped = getattr(source, "_mmap", None)
+    if isinstance(source, np.memmap) and source.filename is not None and mapped is not None:
+        # A part of a map has the offset of the whole.
+        needed = source.offset - source.offset % mmap.ALLOCATIONGRANULARITY + len(mapped)
+        there = Path(source.filename).stat().st_size
         if there < needed:
             raise ImageError(
                 f"source {source.filename} has shrunk to {there} bytes; expected {needed}; "
                 "leave it alone while it is read"
             )
-    pixels = np.asarray(source[..., first:last, :])
+    # A copy: what has been read cannot vanish before it is used.
+    pixels = np.array(source[..., first:last, :])
     pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
     if pixels.shape != (channels, last - first, columns):
         raise ImageError(
@@ -160,6 +190,8 @@ class ArrayRun:
         apply: From input tiles to output tiles, (batch, channel, row, column).
         to_output: From an output tile to pixels of the sink, (channel, row, column), pixel by pixel.
         device: Where the network is.
+        dtype: What it takes: float64 for a network in double precision.
+        finished_px: Called with the number of pixels of the image that became finished.
     """
 
     source: ArrayLike
@@ -169,28 +201,48 @@ class ArrayRun:
     apply: Callable[[torch.Tensor], torch.Tensor]
     to_output: ToOutput
     device: torch.device
+    dtype: torch.dtype
+    finished_px: Callable[[int], object]
 
-    def run(self, journal: StripJournal | None, progress: bool) -> None:
+    def run(self, journal: StripJournal | None) -> None:
         """Write all strips but those that the journal knows as finished.
 
         Raises:
             ImageError: If the source changes while it is read.
             OutputError: If a strip cannot be written.
         """
-        finished = journal.finished if journal is not None else set()
-        a_row = len(self.plan.columns.starts_px)
-        with tqdm(total=self.plan.tiles, initial=len(finished) * a_row, unit="tile", disable=not progress) as bar:
-            for number, start_px in enumerate(self.plan.rows.starts_px):
-                if number in finished:
-                    continue
-                strip = self._strip(start_px, bar)
-                self._write(start_px, strip)
-                for array in (self.source, self.sink):
-                    release_pages(array)
-                if journal is not None:
-                    journal.add(number)
+        finished = journal.finished if journal is not None else {}
+        for number, start_px in enumerate(self.plan.rows.starts_px):
+            if number in finished:
+                continue
+            strip = self._strip(start_px)
+            self._write(start_px, strip)
+            for array in (self.source, self.sink):
+                release_pages(array)
+            if journal is not None:
+                journal.add(number, self._checksum(number))
 
-    def _strip(self, start_px: int, bar: tqdm[Any]) -> npt.NDArray[Any]:
+    def check_finished(self, journal: StripJournal) -> None:
+        """Refuse a sink that does not hold the strips that the journal knows as finished.
+
+        Raises:
+            OutputError: If a strip differs from what was written.
+        """
+        for number, checksum in journal.finished.items():
+            if self._checksum(number) != checksum:
+                raise OutputError(
+                    f"sink does not hold the strips that journal {journal.path} tells to be finished; give the sink of "
+                    "that run, opened for reading and writing, or remove the journal to start anew"
+                )
+
+    def _checksum(self, number: int) -> int:
+        """Return the CRC-32 of a strip as the sink gives it back, without the rows that the next one writes again."""
+        rows = self.plan.rows
+        first, *following = rows.starts_px[number : number + 2]
+        strip = np.asarray(self.sink[..., first : following[0] if following else rows.length_px, :])
+        return zlib.crc32(np.ascontiguousarray(strip).reshape(-1).view(np.uint8).data)
+
+    def _strip(self, start_px: int) -> npt.NDArray[Any]:
         """Return the result of one row of tiles."""
         rows, columns = self.plan.rows, self.plan.columns
         wanted = rows.source_px(start_px).numpy()
@@ -204,13 +256,13 @@ class ArrayRun:
             tiles = torch.stack(
                 [self._tile(stored, wanted - first, columns.source_px(column).numpy()) for column in starts]
             )
-            for column, output in zip(starts, self.apply(tiles.to(self.device)), strict=True):
+            for column, output in zip(starts, self.apply(tiles), strict=True):
                 kept_columns = columns.kept_px(column)
                 result = self.to_output(output[:, :kept_rows, :kept_columns])
                 if strip is None:
                     strip = np.empty((len(result), kept_rows, columns.length_px), result.dtype)
                 strip[:, :, column : column + kept_columns] = result
-                bar.update()
+                self.finished_px(kept_rows * kept_columns)
         assert strip is not None
         return strip
 
@@ -219,7 +271,7 @@ class ArrayRun:
     ) -> torch.Tensor:
         """Return one input tile out of the stored pixels of a strip."""
         pixels = self.to_input(stored[:, rows[:, np.newaxis], columns])
-        return torch.from_numpy(np.ascontiguousarray(pixels))
+        return torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, self.dtype)
 
     def _write(self, start_px: int, strip: npt.NDArray[Any]) -> None:
         try:
@@ -227,5 +279,5 @@ class ArrayRun:
             flush = getattr(self.sink, "flush", None)
             if flush is not None:
                 flush()
-        except OSError as error:
-            raise OutputError(f"a strip of the result cannot be written: {error}; check the disk") from error
+        except (OSError, ValueError) as error:
+            raise OutputError(f"a strip of the result cannot be written: {error}; check sink and disk") from error

@@ -6,6 +6,7 @@ start on that grid, and their stitched result is what one pass over the whole mi
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from .array_run import (
     check_sink,
     image_shape,
     read_rows,
+    source_state,
 )
 from .free_memory import free_bytes
 from .network_cost import NetworkCost
@@ -51,8 +53,8 @@ class OverlapTileInferer(Inferer):
         precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bfloat16 where the device has it.
         progress: Show a progress bar over the tiles.
         max_memory_mb: Budget of an automatic tile, in MB (10**6 bytes), for the feature maps of the network. Its
-            weights, the image and the result come on top. By default half of what is free,
-            and at most 1400.
+            weights, the image, a row of results and what torch sets aside for itself (up to as much again for networks
+            of few channels) come on top. By default half of what is free, and at most 1400.
         geometry: Geometry of a network that tells none itself, such as `PaddedGeometry(margin_px=92, stride_px=16)` for
             a padded one.
 
@@ -78,10 +80,12 @@ class OverlapTileInferer(Inferer):
         super().__init__()
         if isinstance(tile_px, str) and tile_px != "auto":
             raise ConfigError(f"tile_px must be a number of pixels or 'auto', got {tile_px!r}")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-        if max_memory_mb is not None and not max_memory_mb > 0:
-            raise ConfigError(f"max_memory_mb must be above 0, got {max_memory_mb}")
+        if not isinstance(tile_px, str) and not (isinstance(tile_px, int) and tile_px >= 1):
+            raise ConfigError(f"tile_px must be a whole number of pixels or 'auto', got {tile_px!r}")
+        if not (isinstance(batch_size, int) and batch_size >= 1):
+            raise ConfigError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        if max_memory_mb is not None and not (isinstance(max_memory_mb, int | float) and 0 < max_memory_mb < math.inf):
+            raise ConfigError(f"max_memory_mb must be a number above 0, got {max_memory_mb!r}")
         check_precision(precision)
         self.tile_px = tile_px
         self.batch_size = batch_size
@@ -153,6 +157,8 @@ class OverlapTileInferer(Inferer):
         Raises:
             ConfigError: If the cost of the network cannot be foreseen, or does not fit into the budget.
         """
+        if len(size_px) != 2 or min(size_px) < 1:
+            raise ImageError(f"size_px must be (row, column), each at least 1, got {tuple(size_px)}")
         tiled = TiledNetwork(network, self.geometry)
         return self._plan(size_px, tiled, in_channels, tiled.device, with_cost=True)
 
@@ -166,6 +172,7 @@ class OverlapTileInferer(Inferer):
         to_output: ToOutput = as_array,
         journal: str | os.PathLike[str] | None = None,
         run_id: str = "",
+        finished_px: Callable[[int], object] | None = None,
     ) -> TilePlan:
         """Apply the network to an image that need not fit in memory, and write the result strip by strip.
 
@@ -185,6 +192,8 @@ class OverlapTileInferer(Inferer):
                 began with, without the strips it has finished. It is deleted when the last strip is written.
             run_id: What else the result depends on (the source, `to_input`, `to_output`), as one text: a journal with
                 another one is refused.
+            finished_px: Called after each tile with the number of pixels that it finished, for a progress bar of one's
+                own; the first call tells how many an interrupted run had finished, or 0.
 
         Returns:
             The tiles used.
@@ -201,21 +210,32 @@ class OverlapTileInferer(Inferer):
 
         _, *size_px = image_shape(source)
         run = {
-            "source": [list(source.shape), str(source.dtype)],
+            "source": source_state(source),
+            "sink": [list(sink.shape), str(sink.dtype)],
             "weights": tiled.digest(),
-            "precision": self.precision,
+            "geometry": repr(tiled.geometry),
+            "precision": "bf16" if is_bfloat16(tiled.device, self.precision) else "fp32",
             "run_id": run_id,
         }
         record = None if journal is None else StripJournal(journal)
         if record is not None and record.description is not None:
-            plan = _plan_of_journal(record, run, size_px, tiled.geometry)
+            plan = self._plan_of_journal(record, run, size_px, tiled, in_channels)
         else:
             plan = self._plan(size_px, tiled, in_channels, tiled.device)
             if record is not None:
                 tile_px = [axis.input_px for axis in plan.axes]
                 record.begin({"run": run, "tile_px": tile_px, "batch_size": plan.batch_size})
-        with torch.inference_mode(), autocast(tiled.device, self.precision):
-            ArrayRun(source, sink, plan, to_input, tiled, to_output, tiled.device).run(record, self.progress)
+        done_px = 0 if record is None else plan.strips_px(record.finished)
+        total_px = size_px[0] * size_px[1]
+        with tqdm(total=total_px, initial=done_px, unit="px", unit_scale=True, disable=not self.progress) as bar:
+            report = finished_px or bar.update
+            strips = ArrayRun(source, sink, plan, to_input, tiled, to_output, tiled.device, tiled.dtype, report)
+            if record is not None:
+                strips.check_finished(record)
+            if finished_px is not None:
+                finished_px(done_px)
+            with torch.inference_mode(), autocast(tiled.device, self.precision):
+                strips.run(record)
         if record is not None:
             record.remove()
         return plan
@@ -248,6 +268,44 @@ class OverlapTileInferer(Inferer):
             bytes_per_value=self._bytes_per_value(device),
         )
 
+    def _plan_of_journal(
+        self,
+        record: StripJournal,
+        run: dict[str, Any],
+        size_px: Sequence[int],
+        tiled: TiledNetwork,
+        in_channels: int,
+    ) -> TilePlan:
+        """Return the tiles that an interrupted run began with, which its finished strips fit."""
+        assert record.description is not None
+        begun = record.description.get("run")
+        known = begun if isinstance(begun, dict) else {}
+        differing = [name for name in run if known.get(name) != run[name]]
+        if differing:
+            raise OutputError(
+                f"journal {record.path} belongs to another run, with other {', '.join(differing)}; repeat that run, or "
+                "remove the journal to start anew"
+            )
+        rows, columns = (
+            AxisPlan.of(length, side, tiled.geometry)
+            for length, side in zip(size_px, record.description["tile_px"], strict=True)
+        )
+        plan = TilePlan(rows, columns, record.description["batch_size"])
+        started = f"the run of journal {record.path} began with tiles of {rows.input_px} × {columns.input_px} px"
+        if self.tile_px != "auto":
+            wanted = self._plan(size_px, tiled, in_channels, tiled.device)
+            if (wanted.rows, wanted.columns) != (rows, columns):
+                raise OutputError(f"{started}; repeat it with these, not with tile_px={self.tile_px}, or start anew")
+        elif self.max_memory_mb is not None:
+            cost = NetworkCost.of(tiled.inner, tiled.geometry, in_channels)
+            priced = TilePlan.with_cost(rows, columns, plan.batch_size, cost, self._bytes_per_value(tiled.device))
+            if priced.memory_bytes is not None and priced.memory_bytes > self.max_memory_mb * 1e6:
+                raise OutputError(
+                    f"{started}, which take {priced.memory_bytes / 1e6:.0f} MB; allow that much, not max_memory_mb="
+                    f"{self.max_memory_mb:g}, or start anew"
+                )
+        return plan
+
     def _bytes_per_value(self, device: torch.device) -> int:
         return 2 if is_bfloat16(device, self.precision) else 4
 
@@ -255,21 +313,5 @@ class OverlapTileInferer(Inferer):
         """Return one pixel of output, (out_channels, 1, 1): what is wrong with the network comes to light here."""
         side_px = tiled.geometry.input_px(1)
         with torch.inference_mode(), autocast(tiled.device, self.precision):
-            tile = torch.zeros(1, in_channels, side_px, side_px, device=tiled.device)
+            tile = torch.zeros(1, in_channels, side_px, side_px, device=tiled.device, dtype=tiled.dtype)
             return tiled(tile)[0, :, :1, :1]
-
-
-def _plan_of_journal(
-    record: StripJournal, run: dict[str, Any], size_px: Sequence[int], geometry: TileGeometry
-) -> TilePlan:
-    """Return the tiles that an interrupted run began with."""
-    assert record.description is not None
-    if record.description.get("run") != run:
-        raise OutputError(
-            f"journal {record.path} belongs to another run: image, network, precision or run_id differ; remove it to "
-            "start anew"
-        )
-    rows, columns = (
-        AxisPlan.of(length, side, geometry) for length, side in zip(size_px, record.description["tile_px"], strict=True)
-    )
-    return TilePlan(rows, columns, record.description["batch_size"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +103,10 @@ class TilePlan:
         """Number of tiles."""
         return len(self.rows.starts_px) * len(self.columns.starts_px)
 
+    def strips_px(self, strips: Iterable[int]) -> int:
+        """Return how many pixels of the image belong to these rows of tiles, counted from 0."""
+        return sum(self.rows.kept_px(self.rows.starts_px[strip]) for strip in strips) * self.columns.length_px
+
     @property
     def halo_overhead(self) -> float:
         """Input pixels of all tiles over those of one pass over the whole image, less 1."""
@@ -160,7 +164,7 @@ def plan_tiles(
     fits = memory <= max_memory_bytes
     if not fits.any():
         raise ConfigError(
-            f"max_memory_mb is {max_memory_bytes / 1e6:.0f}, but the smallest tile, {rows.min()} × {columns.min()} px, "
+            f"max_memory_mb is {max_memory_bytes / 1e6:.6g}, but the smallest tile, {rows.min()} × {columns.min()} px, "
             f"takes {np.ceil(memory.min() / 1e6):.0f} MB; allow that much, or use a network with fewer channels"
         )
     near = fits & (flops <= flops[fits].min() * _NEAR_LEAST)

@@ -66,6 +66,12 @@ class TiledNetwork:
         weights = self.inner.parameters() if isinstance(self.inner, nn.Module) else iter(())
         return next((weight.device for weight in weights), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network takes: float64 if its weights are, float32 otherwise (autocast makes the rest)."""
+        weights = self.inner.parameters() if isinstance(self.inner, nn.Module) else iter(())
+        return torch.float64 if any(weight.dtype == torch.float64 for weight in weights) else torch.float32
+
     def digest(self) -> str:
         """Return a SHA-256 of all weights, or of nothing for a network that is no module."""
         digest = hashlib.sha256()

@@ -164,6 +164,7 @@ def test_a_right_id_passes(name: str, value: Any) -> None:
         ("warmup_steps", -5, "a whole number of at least 0"),
         ("seed", -1, "a whole number of at least 0"),
         ("tile_px", "abc", r"a whole number"),
+        ("max_memory_mb", "500MB", r"a whole number of at least 1; write for example 500"),
         ("learning_rate", "fast", "a number"),
         ("learning_rate", -1, "a number of at least 0; write for example 0.001"),
         ("resume", "no", "True or False"),

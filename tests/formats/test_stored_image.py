@@ -427,3 +427,42 @@ def test_an_image_moved_away_while_it_is_read_is_named(path: Path, tmp_path: Pat
         shutil.move(path, tmp_path / "elsewhere.tif")
         with pytest.raises(ImageError, match=r"cell\.tif"):
             image.pages[0][0:16, :]
+
+
+# --- what is a page, and what is not ---------------------------------------------------------------------------------
+
+
+def test_channels_of_a_tiff_are_no_pages_however_large_they_are(path: Path) -> None:
+    tifffile.imwrite(path, STACK[:2], metadata={"axes": "CYX"}, tile=(16, 16), photometric="minisblack", ome=True)
+    assert not is_streamed(path, in_memory_px=1)
+    with pytest.raises(ImageError, match="cannot be read by rows"), open_image(path):
+        pass
+
+
+def test_a_stack_of_many_small_pages_is_streamed(path: Path) -> None:
+    tifffile.imwrite(path, STACK, photometric="minisblack")
+    assert is_streamed(path, in_memory_px=5 * ROWS * COLUMNS - 1)
+    assert not is_streamed(path, in_memory_px=5 * ROWS * COLUMNS)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_layout_of_bioformats2raw_is_looked_into(tmp_path: Path, version: str) -> None:
+    folder = tmp_path / "cells.zarr"
+    note = {"bioformats2raw.layout": 3}
+    if version == "0.4":
+        zarr.create_group(folder, zarr_format=2, attributes=note)
+    else:
+        zarr.create_group(folder, zarr_format=3, attributes={"ome": {"version": "0.5", **note}})
+    write_ome_zarr(folder / "0", STACK, "zyx", version)
+    with open_image(folder) as image:
+        assert np.array_equal(np.stack([page[:, :] for page in image.pages]), STACK)
+    write_ome_zarr(folder / "1", STACK, "zyx", version)
+    with pytest.raises(ImageError, match=r"several images, .* copy the folder of the wanted image"), open_image(folder):
+        pass
+
+
+def test_a_compressor_around_blosc_is_no_damage(tmp_path: Path) -> None:
+    how = {"compressors": [zarr.codecs.BloscCodec(), zarr.codecs.Crc32cCodec()]}
+    folder = write_ome_zarr(tmp_path / "cells.zarr", STACK[0], "yx", **how)
+    with open_image(folder) as image:
+        assert np.array_equal(image.pages[0][:, :], STACK[0])

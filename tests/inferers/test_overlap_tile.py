@@ -209,11 +209,17 @@ def test_an_empty_image_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_arguments_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_size must be at least 1"):
-        OverlapTileInferer(batch_size=0)
-    with pytest.raises(ConfigError, match="tile_px must be a number of pixels or 'auto', got 'fast'"):
-        OverlapTileInferer("fast")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="max_memory_mb must be above 0"):
-        OverlapTileInferer("auto", max_memory_mb=0)
+    for count in (0, 2.5, None):
+        with pytest.raises(ConfigError, match="batch_size must be a whole number of at least 1"):
+            OverlapTileInferer(batch_size=count)  # type: ignore[arg-type]
+    for side in ("fast", 572.0, None, 0):
+        with pytest.raises(ConfigError, match=r"tile_px must be a .*number of pixels or 'auto', got"):
+            OverlapTileInferer(side)  # type: ignore[arg-type]
+    for budget in (0, -3, float("inf"), float("nan"), "500MB"):
+        with pytest.raises(ConfigError, match="max_memory_mb must be a number above 0"):
+            OverlapTileInferer("auto", max_memory_mb=budget)  # type: ignore[arg-type]
+    for size in ((700,), (7, 7, 7), (0, 5)):
+        with pytest.raises(ImageError, match=r"size_px must be \(row, column\)"):
+            OverlapTileInferer("auto").plan(size, ValidUNet(channels=(2, 3)))
     with pytest.raises(ConfigError, match="precision must be one of"):
         OverlapTileInferer(precision="fp8")  # type: ignore[arg-type]

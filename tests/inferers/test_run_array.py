@@ -165,23 +165,98 @@ class _FailingSink(np.ndarray):
 def test_a_run_that_goes_on_keeps_its_tiles_and_does_no_strip_twice(
     network: ValidUNet, source: np.ndarray, tmp_path: Path
 ) -> None:
-    journal = tmp_path / "journal"
+    expected, journal = np.zeros((3, 333, 140), np.float32), tmp_path / "journal"
+    whole = OverlapTileInferer("auto", max_memory_mb=2).run_array(source, network, expected)
     sink = np.zeros((3, 333, 140), np.float32).view(_FailingSink)
     with pytest.raises(_InterruptedError):
         OverlapTileInferer("auto", max_memory_mb=2).run_array(source, network, sink, journal=journal)
     begun = json.loads(journal.read_text().splitlines()[0])
-    finished = sink[:, : begun["tile_px"][0] - 2 * network.geometry.margin_px].copy()
-    sink[...] = 0
 
     # With another budget it would choose other tiles.
-    plan = OverlapTileInferer("auto", max_memory_mb=500).run_array(source, network, sink, journal=journal)
+    finished_px: list[int] = []
+    plan = OverlapTileInferer("auto", max_memory_mb=500).run_array(
+        source, network, sink, journal=journal, finished_px=finished_px.append
+    )
     assert [plan.rows.input_px, plan.columns.input_px] == begun["tile_px"]
+    assert plan.axes == whole.axes
+    assert np.array_equal(sink, expected)
     step = plan.rows.starts_px[1]
-    assert not sink[:, :step].any()
-    assert finished[:, :step].any()
-    assert np.abs(sink[:, step:]).min(axis=(1, 2)).max() >= 0
-    assert sink[:, step:].any(axis=(1, 2)).all()
+    assert finished_px[0] == step * 140
+    assert len(finished_px) == 1 + plan.tiles - len(plan.columns.starts_px)
+    assert sum(finished_px) == 333 * 140
     assert not journal.exists()
+
+
+def interrupted(source: np.ndarray, network: ValidUNet, journal: Path, inferer: OverlapTileInferer) -> np.ndarray:
+    sink = np.zeros((3, 333, 140), np.float32).view(_FailingSink)
+    with pytest.raises(_InterruptedError):
+        inferer.run_array(source, network, sink, journal=journal)
+    return np.asarray(sink)
+
+
+def test_a_sink_that_lost_what_was_finished_is_refused(network: ValidUNet, source: np.ndarray, tmp_path: Path) -> None:
+    journal, inferer = tmp_path / "journal", OverlapTileInferer(76)
+    interrupted(source, network, journal, inferer)
+    with pytest.raises(OutputError, match=r"sink does not hold the strips that journal .* tells to be finished"):
+        inferer.run_array(source, network, np.zeros((3, 333, 140), np.float32), journal=journal)
+
+
+@pytest.mark.parametrize("settings", [{"tile_px": 92}, {"tile_px": "auto", "max_memory_mb": 1}], ids=str)
+def test_tiles_that_do_not_fit_those_of_the_journal_are_refused(
+    network: ValidUNet, source: np.ndarray, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    journal = tmp_path / "journal"
+    sink = interrupted(source, network, journal, OverlapTileInferer("auto", max_memory_mb=4))
+    with pytest.raises(OutputError, match=r"the run of journal .* began with tiles of \d+ × \d+ px.*start anew"):
+        OverlapTileInferer(**settings).run_array(source, network, sink, journal=journal)
+
+
+def test_source_and_sink_must_not_be_the_same(source: np.ndarray, tmp_path: Path) -> None:
+    network = ValidUNet(2, 2, channels=(4, 6, 8)).eval()
+    image = np.lib.format.open_memmap(tmp_path / "image.npy", "w+", np.float32, (2, 90, 80))
+    other = np.lib.format.open_memmap(tmp_path / "image.npy", "r+")
+    for sink in (image, image[:, ::-1], other):
+        with pytest.raises(OutputError, match="sink and source are the same memory or file"):
+            OverlapTileInferer(76).run_array(image, network, sink)
+    assert not image.any()
+
+
+def test_copies_and_parts_of_memory_maps_are_read(network: ValidUNet, source: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", source)
+    mapped = np.load(tmp_path / "image.npy", mmap_mode="r")
+    expected, found = (np.zeros((3, 200, 140), np.float32) for _ in range(2))
+    OverlapTileInferer(76).run_array(source[:, 50:250], network, expected)
+    for part in (mapped[:, 50:250], mapped.copy()[:, 50:250], mapped[:, ::-1][:, ::-1][:, 50:250]):
+        OverlapTileInferer(76).run_array(part, network, found)
+        assert np.array_equal(found, expected)
+
+
+def test_a_part_of_a_file_that_shrank_is_refused(network: ValidUNet, source: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", source)
+    part = np.load(tmp_path / "image.npy", mmap_mode="r")[:, 200:]
+    with (tmp_path / "image.npy").open("r+b") as file:
+        file.truncate(part.base.nbytes // 2)
+    with pytest.raises(ImageError, match=r"image\.npy has shrunk to"):
+        OverlapTileInferer(76).run_array(part, network, np.zeros((3, 133, 140), np.float32))
+
+
+def test_a_network_in_double_precision_gives_double_precision(source: np.ndarray) -> None:
+    network = ValidUNet(2, 2, channels=(4, 6, 8)).eval().double()
+    sink = np.zeros((2, 333, 140))
+    OverlapTileInferer(76).run_array(source, network, sink)
+    with torch.inference_mode():
+        expected = OverlapTileInferer(76)(torch.from_numpy(source.astype(np.float64))[None], network)[0].numpy()
+    assert np.array_equal(sink, expected)
+
+
+def test_numbers_too_large_for_float32_are_refused(network: ValidUNet) -> None:
+    with pytest.raises(ImageError, match="too large for float32"):
+        OverlapTileInferer(76).run_array(np.full((2, 30, 30), 1e300), network, np.zeros((3, 30, 30), np.float32))
+
+
+def test_a_tensor_is_no_source(network: ValidUNet) -> None:
+    with pytest.raises(ImageError, match=r"source is a torch tensor; .* give tensor.numpy\(\)"):
+        OverlapTileInferer(76).run_array(torch.zeros(2, 30, 30), network, np.zeros((3, 30, 30), np.float32))
 
 
 @pytest.mark.parametrize("change", ["network", "source", "precision", "run_id"])
@@ -189,7 +264,7 @@ def test_a_journal_of_another_run_is_refused(
     network: ValidUNet, source: np.ndarray, tmp_path: Path, change: str
 ) -> None:
     journal = tmp_path / "journal"
-    sink = np.zeros((3, 333, 140), np.float32).view(_FailingSink)
+    sink: np.ndarray = np.zeros((3, 333, 140), np.float32).view(_FailingSink)
     with pytest.raises(_InterruptedError):
         OverlapTileInferer(76).run_array(source, network, sink, journal=journal, run_id="a")
     kept = journal.read_bytes()
@@ -199,7 +274,10 @@ def test_a_journal_of_another_run_is_refused(
     if change == "source":
         source, sink = source[:, :-1], np.zeros((3, 332, 140), np.float32)  # type: ignore[assignment]
     inferer = OverlapTileInferer(76, precision="bf16" if change == "precision" else "fp32")
-    with pytest.raises(OutputError, match=r"belongs to another run: .*; remove it to start anew"):
+    with pytest.raises(
+        OutputError,
+        match=r"belongs to another run, with other .*; repeat that run, or remove the journal to start anew",
+    ):
         inferer.run_array(source, network, sink, journal=journal, run_id="b" if change == "run_id" else "a")
     assert journal.read_bytes() == kept
 
@@ -268,7 +346,7 @@ def test_a_source_that_cannot_be_used_is_refused(
 def test_pixels_that_are_not_finite_are_found_before_any_work(network: ValidUNet, value: float) -> None:
     source = np.zeros((2, 700, 30), np.float32)
     source[1, 650, 7] = value
-    with pytest.raises(ImageError, match=r"NaN or infinite pixels in rows 512\.\.699"):
+    with pytest.raises(ImageError, match=r"NaN, infinite, or too large for float32 in rows 512\.\.699"):
         OverlapTileInferer(76).run_array(source, network, _Untouched((3, 700, 30), "f4"))
 
 
@@ -303,3 +381,12 @@ def test_a_network_of_another_size_than_its_geometry_says_is_refused(source: np.
     network = nn.Conv2d(2, 3, 5)
     with pytest.raises(ConfigError, match=r"Conv2d gives \(\d+, \d+\) px for a tile of .* expected .* by its geometry"):
         OverlapTileInferer(64, geometry=PaddedGeometry(8, 8)).run_array(source, network, np.zeros((3, 333, 140), "f4"))
+
+
+def test_a_zarr_array_that_is_read_only_is_refused_before_any_work(
+    network: ValidUNet, source: np.ndarray, tmp_path: Path
+) -> None:
+    zarr.create_array(tmp_path / "sink.zarr", shape=(3, 333, 140), dtype="f4")
+    sink = zarr.open_array(tmp_path / "sink.zarr", mode="r")
+    with pytest.raises(OutputError, match="sink is read-only"):
+        OverlapTileInferer(76).run_array(source, network, sink)
