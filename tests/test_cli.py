@@ -25,9 +25,6 @@ from pipeline.formats import read_image
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "em_membrane_segmentation"
 
-# MONAI looks for a decoder on GPUs when it makes its own readers, and warns where there is none.
-pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
 
 def entries_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

@@ -22,9 +22,6 @@ from pipeline.predict import Predictor, Wanted, predict_files
 BUNDLE = Path(__file__).parents[1] / "bundles" / "em_membrane_segmentation"
 CHANNELS = [4, 8, 16, 32, 64]
 
-# MONAI looks for a decoder on GPUs when it makes its own readers, and warns where there is none.
-pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

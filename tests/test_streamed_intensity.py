@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from pipeline.formats import open_image
 from pipeline.streamed_intensity import PixelTransforms
 
-# MONAI looks for a decoder on GPUs when it makes its own readers, and warns where there is none.
-pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
 
 def transforms_of(*declared: Any) -> PixelTransforms:
     return PixelTransforms.of(Compose([LoadImaged("image"), *declared]), Compose([Activationsd("pred", softmax=True)]))

@@ -42,9 +42,6 @@ STREAMED_PX = 1000  # pages of more pixels count as too large for memory here
 LARGE = np.stack([phantom_em_slice(0).image[:400, :233], phantom_em_slice(1).image[:400, :233] // 2 + 90])
 WIDE = LARGE.astype(np.uint16) * 257
 
-# MONAI looks for a decoder on GPUs when it makes its own readers, and warns where there is none.
-pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -140,10 +140,6 @@ def test_monai_verifies_the_network_against_the_metadata(caplog: pytest.LogCaptu
     assert "data shape of network is verified with no error" in caplog.text
 
 
-# MONAI looks for a decoder on GPUs when it makes its own readers, and warns where there is none.
-without_gpu_decoders = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
-
 @pytest.fixture
 def contained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what a run sets for its whole process."""
@@ -156,7 +152,6 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("contained")
-@without_gpu_decoders
 @pytest.mark.parametrize("overlays", ["train", "train+demo"])
 def test_monai_finds_all_properties_of_training(overlays: str, small_run: dict[str, Any], tmp_path: Path) -> None:
     settings = small_run | {"bundle_root": str(BUNDLE), "output_dir": str(tmp_path)}
@@ -169,7 +164,6 @@ def test_monai_finds_all_properties_of_training(overlays: str, small_run: dict[s
 
 
 @pytest.mark.usefixtures("contained")
-@without_gpu_decoders
 def test_monai_finds_all_properties_of_inference(trained_run: Any, tmp_path: Path) -> None:
     settings = {
         "bundle_root": str(trained_run.bundle),

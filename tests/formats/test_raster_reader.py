@@ -21,9 +21,6 @@ from monai.transforms import Flipd, LoadImage, LoadImaged
 from pipeline.errors import ImageError, MissingFileError
 from pipeline.formats import RasterReader
 
-# Every `LoadImage` warns that its optional GPU decoder of DICOM is not installed, whichever reader it is given.
-pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
 PIXELS = np.arange(35, dtype=np.uint8).reshape(5, 7)
 
 
