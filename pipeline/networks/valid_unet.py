@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -117,8 +117,15 @@ class ValidUNet(nn.Module):
         for up, block in zip(self.up, self.expand, strict=True):
             # Nothing else refers to a skip once it is joined: in inference its memory is free from here on.
             features = block(self._joined(up(features), skips.pop()))
-        logits: torch.Tensor = self.head(features)
+        logits: torch.Tensor = self._classified(features)
         return logits
+
+    def _classified(self, features: torch.Tensor) -> Any:
+        if features.dtype == self.head.weight.dtype:
+            return self.head(features)
+        # Under autocast. Rounding the logits themselves would change the class of one pixel in 600.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.to(self.head.weight.dtype))
 
     def _joined(self, raised: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         cropped = _centre_crop(skip, raised)
