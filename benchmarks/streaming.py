@@ -1,8 +1,7 @@
-"""How much memory a streamed run needs for a small and for a large image on disk, each in a process of its own."""
+"""How much memory a streamed run needs for a small and a large image on disk, each in a process of its own (Linux)."""
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -53,7 +52,9 @@ def stream(folder: Path) -> None:
     sink = np.lib.format.open_memmap(folder / "mask.npy", "w+", np.uint8, source.shape)
     inferer = OverlapTileInferer("auto", precision="auto", progress=True)
     inferer.run_array(source, network, sink, to_output=lambda logits: logits.argmax(0, keepdim=True).byte().numpy())
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Not `getrusage`, whose peak begins with that of the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 
 
 if __name__ == "__main__":

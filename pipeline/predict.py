@@ -133,8 +133,8 @@ class Predictor:
         """Refuse tiles that do not fit the network or the budget, before the first image is segmented.
 
         Args:
-            size_px: (row, column) size of an image.
-            channels: Its channels.
+            size_px: (row, column) size of an image after the preprocessing.
+            channels: Its channels, likewise.
 
         Raises:
             PipelineError: One of its kinds, if this image cannot be cut into tiles.
@@ -147,6 +147,16 @@ class Predictor:
         """Pages of a stack that go through the network together: as many as the inferer takes tiles."""
         return int(getattr(self.inferer, "batch_size", 1))
 
+    def preprocessed(self, page: npt.NDArray[Any]) -> torch.Tensor:
+        """Return a page as the network takes it.
+
+        Args:
+            page: (channel, row, column), as `read_image` gives it.
+        """
+        after_loading = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
+        sample = self.preprocessing({"image": torch.from_numpy(page.astype(np.float32))}, start=after_loading)
+        return torch.as_tensor(sample["image"])
+
     @torch.inference_mode()
     def probability(self, pages: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return the class probabilities of pages, each an image of its own.
@@ -157,12 +167,7 @@ class Predictor:
         Returns:
             (page, class, row, column) float32, of the same rows and columns.
         """
-        after_loading = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
-        samples = [
-            self.preprocessing({"image": torch.from_numpy(page.astype(np.float32))}, start=after_loading)
-            for page in pages
-        ]
-        images = torch.stack([torch.as_tensor(sample["image"]) for sample in samples])
+        images = torch.stack([self.preprocessed(page) for page in pages])
         logits = self.inferer(images.to(self.device), self.network)
         outputs = decollate_batch({"pred": logits})
         return np.stack([self.postprocessing(output)["pred"].float().cpu().numpy() for output in outputs])
@@ -243,7 +248,8 @@ def predict_files(
         else:
             image = read_image(results.source)
             total_px += image.pages * math.prod(image.size_px)
-            predictor.check_tiles(image.size_px, image.pixels.shape[1])
+            channels, *size_px = predictor.preprocessed(image.pixels[0]).shape
+            predictor.check_tiles(size_px, channels)
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tqdm(total=total_px, desc="predicting", unit="px", unit_scale=True, disable=not progress) as bar:
         for results in plan:

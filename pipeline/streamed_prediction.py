@@ -6,6 +6,7 @@ What is unfinished lies in a hidden folder beside the results, from which a kill
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -110,9 +111,10 @@ class StreamedPrediction:
         pages = [scratch / f"page-{number}.raw" for number in range(len(image.pages))]
         with scratch.begun():
             for page, path in zip(image.pages, pages, strict=True):
-                with _PageProgress(bar, page) as progress:
-                    if not path.exists():
-                        self._segment(page, path, shape, dtype, progress)
+                if path.exists():
+                    _advance_before(bar, math.prod(page.shape))
+                else:
+                    self._segment(page, path, shape, dtype, _pixels_of_run(bar))
             image.check_unchanged()
             with ExitStack() as stack:
                 raw = [stack.enter_context(RawPixels(path, shape, dtype)) for path in pages]
@@ -120,7 +122,12 @@ class StreamedPrediction:
             scratch.remove()
 
     def _segment(
-        self, page: StoredPage, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], progress: _PageProgress
+        self,
+        page: StoredPage,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        finished_px: Callable[[int], None],
     ) -> None:
         """Give the network's answer for a page a file of its own, which has its name only when it is complete."""
         unfinished, journal = path.with_suffix(".unfinished"), path.with_suffix(".journal")
@@ -147,7 +154,7 @@ class StreamedPrediction:
                 to_output=to_output,
                 journal=journal,
                 run_id=path.stem,
-                finished_px=progress.advance,
+                finished_px=finished_px,
             )
         unfinished.rename(path)
 
@@ -169,31 +176,26 @@ class StreamedPrediction:
         return self._tiled.digest()
 
 
-class _PageProgress:
-    """The share of one page in a progress bar, which tiles that overlap must not exceed."""
+def _advance_before(bar: tqdm[Any], pixels: int) -> None:
+    """Advance a bar by pixels of an earlier run, which say nothing about the speed of this one."""
+    if not bar.disable:
+        bar.initial += pixels
+    bar.update(pixels)
 
-    def __init__(self, bar: tqdm[Any], page: StoredPage) -> None:
-        self._bar = bar
-        self._left_px = page.shape[0] * page.shape[1]
-        self._has_begun = False
 
-    def __enter__(self) -> _PageProgress:
-        return self
+def _pixels_of_run(bar: tqdm[Any]) -> Callable[[int], None]:
+    """Return what advances a bar as `run_array` calls it: the pixels of the first call were finished before."""
+    has_begun = False
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is None:
-            self.advance(self._left_px)
+    def advance(pixels: int) -> None:
+        nonlocal has_begun
+        if has_begun:
+            bar.update(pixels)
+        else:
+            _advance_before(bar, pixels)
+        has_begun = True
 
-    def advance(self, pixels: int) -> None:
-        """Note that pixels are finished; those of the first call were so before."""
-        step = min(pixels, self._left_px)
-        self._left_px -= step
-        if not self._has_begun:
-            self._has_begun = True
-            if not self._bar.disable:
-                # They say nothing about the speed of this run.
-                self._bar.initial += step
-        self._bar.update(step)
+    return advance
 
 
 @dataclass(frozen=True, eq=False)

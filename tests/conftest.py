@@ -170,6 +170,27 @@ def real_data() -> Callable[[str], Path]:
     return folder_of
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a shell script for which a folder is a file system of its own, of a size such as `64k`.
+
+    It lies in a mount namespace that ends with the script: skip where the system allows nobody to make one.
+    """
+    namespace = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which(namespace[0]) is None:
+        pytest.skip("the command unshare is not installed")
+    probe = subprocess.run([*namespace, "true"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"no mount namespace can be made here: {probe.stderr.strip()}")
+
+    def run(folder: Path, size: str, script: str) -> subprocess.CompletedProcess[str]:
+        mount = f"mount -t tmpfs -o size={size} tmpfs '{folder}'"
+        command = [*namespace, "sh", "-ec", f"{mount}; {script}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """Processes that start without the seconds that importing torch and MONAI takes."""

@@ -18,7 +18,6 @@ import tifffile
 from PIL import Image
 
 from pipeline import __version__
-from pipeline.cli import main
 from pipeline.engines import read_checkpoint
 from pipeline.formats import read_image
 
@@ -31,18 +30,13 @@ def entries_of(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command in this process; return status, standard output and the last line on standard error."""
+def command(processes: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Run the command to its end in `tmp_path`; return status, standard output and the last line on standard error."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            status = int(exit_.code or 0)
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return status, said.out, (said.err.rstrip("\n").splitlines() or [""])[-1]
+        finished = processes.start("pipeline", arguments, tmp_path).wait()
+        assert "Traceback" not in finished.stderr
+        return finished.status, finished.stdout, finished.last_line
 
     return run
 
@@ -225,11 +219,9 @@ def test_bad_input_of_predict_is_one_line_and_nothing_is_written(
     trained_run: Any,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     line: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "plain.zarr").mkdir()
     for name, damage in (
@@ -311,18 +303,15 @@ def test_a_disk_that_tensorboard_finds_full_is_one_line(train: Callable[..., Any
     assert read_checkpoint(tmp_path / "out" / "models" / "last.pt")["epoch"] == 1
 
 
-def test_a_file_system_that_is_full_stops_training_with_one_line(small_run: dict[str, Any], tmp_path: Path) -> None:
-    # 600 kB in a mount namespace of its own, which ends with the process: room for the best checkpoint, not for both.
-    (tmp_path / "small").mkdir()
-    mount = f"mount -t tmpfs -o size=600k tmpfs '{tmp_path / 'small'}'"
-    namespace = ["unshare", "--mount", "--map-root-user", "sh", "-ec"]
-    probe = subprocess.run([*namespace, mount], capture_output=True, text=True, check=False)
-    if probe.returncode:
-        pytest.skip(f"no file system can be mounted here: {probe.stderr.strip()}")
+def test_a_file_system_that_is_full_stops_training_with_one_line(
+    small_disk: Callable[..., subprocess.CompletedProcess[str]], small_run: dict[str, Any], tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
     words = [f"'{name}={value if isinstance(value, str) else json.dumps(value)}'" for name, value in small_run.items()]
-    command = f"{sys.executable} -m pipeline train '{BUNDLE}' -o '{tmp_path / 'small'}' {' '.join(words)}"
-    script = f"{mount}; {command} || echo rc $?; cd '{tmp_path / 'small'}'; find . -type f | sort"
-    run = subprocess.run([*namespace, script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    command = f"{sys.executable} -m pipeline train '{BUNDLE}' -o '{small}' {' '.join(words)}"
+    # Room for the best checkpoint, not for both.
+    run = small_disk(small, "600k", f"{command} || echo rc $?; cd '{small}'; find . -type f | sort")
     last = run.stderr.rstrip("\n").splitlines()[-1]
     assert re.match(r"unet-pipeline: error: cannot write .*small/\S+: No space left on device; check the free", last), (
         last

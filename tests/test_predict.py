@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from monai.transforms import Compose, RepeatChanneld
 from PIL import Image
 from scipy import ndimage
 
@@ -132,6 +134,20 @@ def test_pages_that_pass_together_give_what_each_gives_alone(
     (results,) = predict_files(together, [tmp_path / "stack.tif"], tmp_path / "out", Wanted(probability=True))
     alone = [predictor.probability(page[None, None])[0] for page in pages]
     np.testing.assert_allclose(tifffile.imread(results.probability), alone, atol=1e-4)
+
+
+def test_channels_are_counted_after_the_preprocessing(predictor: Predictor, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "gray.tif", slice_of(30, 40))
+    steps = (*predictor.preprocessing.transforms, RepeatChanneld("image", 3))
+    torch.manual_seed(0)
+    network = ValidUNet(3, channels=CHANNELS).eval()
+    of_colour = replace(predictor, preprocessing=Compose(steps), network=network)
+    (results,) = predict_files(of_colour, [tmp_path / "gray.tif"], tmp_path / "out", progress=False)
+    assert read_image(results.mask).size_px == (30, 40)
+    too_few = replace(predictor, network=network)
+    with pytest.raises(ImageError, match=r"must be \(batch, 3, height, width\)"):
+        predict_files(too_few, [tmp_path / "gray.tif"], tmp_path / "none", progress=False)
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_image_smaller_than_the_margin_gives_a_mask_of_its_size(predictor: Predictor, tmp_path: Path) -> None:

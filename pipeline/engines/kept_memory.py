@@ -1,4 +1,4 @@
-"""Memory that a process keeps between tensors, because asking the system for it anew costs a fifth of the time."""
+"""Memory that a process keeps between tensors, because asking the system for it anew costs a tenth of the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep the memory of a tensor for the next one, until the process ends.
 
     GNU's library takes every large tensor from the system and gives it back when it is freed, and the system clears
-    each page: in inference on a CPU that is up to a fifth of the time. Kept memory has gaps between tensors, so that
+    each page: in inference on a CPU that is a tenth of the time. Kept memory has gaps between tensors, so that
     the process holds about a third more than without. For programs that segment images, not for a library: it concerns
     the whole process, and cannot be undone. Called by the `initialize` section of a bundle.
 

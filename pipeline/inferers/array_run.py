@@ -215,7 +215,7 @@ class ArrayRun:
         for number, start_px in enumerate(self.plan.rows.starts_px):
             if number in finished:
                 continue
-            strip = self._strip(start_px)
+            strip = self._strip(number)
             self._write(start_px, strip)
             for array in (self.source, self.sink):
                 release_pages(array)
@@ -237,14 +237,14 @@ class ArrayRun:
 
     def _checksum(self, number: int) -> int:
         """Return the CRC-32 of a strip as the sink gives it back, without the rows that the next one writes again."""
-        rows = self.plan.rows
-        first, *following = rows.starts_px[number : number + 2]
-        strip = np.asarray(self.sink[..., first : following[0] if following else rows.length_px, :])
+        first = self.plan.rows.starts_px[number]
+        strip = np.asarray(self.sink[..., first : first + self.plan.rows.own_px(number), :])
         return zlib.crc32(np.ascontiguousarray(strip).reshape(-1).view(np.uint8).data)
 
-    def _strip(self, start_px: int) -> npt.NDArray[Any]:
+    def _strip(self, number: int) -> npt.NDArray[Any]:
         """Return the result of one row of tiles."""
         rows, columns = self.plan.rows, self.plan.columns
+        start_px = rows.starts_px[number]
         wanted = rows.source_px(start_px).numpy()
         first, last = int(wanted.min()), int(wanted.max()) + 1
         stored = read_rows(self.source, first, last)
@@ -256,13 +256,13 @@ class ArrayRun:
             tiles = torch.stack(
                 [self._tile(stored, wanted - first, columns.source_px(column).numpy()) for column in starts]
             )
-            for column, output in zip(starts, self.apply(tiles), strict=True):
+            for tile, (column, output) in enumerate(zip(starts, self.apply(tiles), strict=True), at):
                 kept_columns = columns.kept_px(column)
                 result = self.to_output(output[:, :kept_rows, :kept_columns])
                 if strip is None:
                     strip = np.empty((len(result), kept_rows, columns.length_px), result.dtype)
                 strip[:, :, column : column + kept_columns] = result
-                self.finished_px(kept_rows * kept_columns)
+                self.finished_px(rows.own_px(number) * columns.own_px(tile))
         assert strip is not None
         return strip
 

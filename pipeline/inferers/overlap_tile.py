@@ -155,7 +155,8 @@ class OverlapTileInferer(Inferer):
             in_channels: Channels of the image.
 
         Raises:
-            ConfigError: If the cost of the network cannot be foreseen, or does not fit into the budget.
+            ConfigError: If a tile is to be chosen and the cost of the network cannot be foreseen, or does not fit into
+                the budget. With `tile_px` given, the plan of such a network has no cost.
         """
         if len(size_px) != 2 or min(size_px) < 1:
             raise ImageError(f"size_px must be (row, column), each at least 1, got {tuple(size_px)}")
@@ -253,7 +254,10 @@ class OverlapTileInferer(Inferer):
             rows, columns = (AxisPlan.of(length, self.tile_px, tiled.geometry) for length in size_px)
             if not with_cost:
                 return TilePlan(rows, columns, self.batch_size)
-            cost = NetworkCost.of(tiled.inner, tiled.geometry, in_channels)
+            try:
+                cost = NetworkCost.of(tiled.inner, tiled.geometry, in_channels)
+            except ConfigError:  # no tile has to be chosen by its cost
+                return TilePlan(rows, columns, self.batch_size)
             return TilePlan.with_cost(rows, columns, self.batch_size, cost, self._bytes_per_value(device))
         if self.max_memory_mb is None:
             budget = min(free_bytes(device) * _SHARE_OF_FREE, _ENOUGH_BYTES)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import imagecodecs
 import numpy as np
@@ -94,12 +96,32 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.tif")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read any file")
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
-    _write_gray(tmp_path / "a.png")
-    (tmp_path / "a.png").chmod(0)
-    with pytest.raises(ImageError, match=r"a\.png cannot be opened: Permission denied; check its permissions"):
-        read_image(tmp_path / "a.png")
+@contextmanager
+def _not_as_administrator() -> Iterator[None]:
+    """Be the user that may do nothing, where the tests run as the one that may do everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_without_permission_is_refused() -> None:
+    # Not `tmp_path`, which nobody else may enter.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "a.png"
+        _write_gray(path)
+        with _not_as_administrator():
+            read_image(path)
+        path.chmod(0)
+        with (
+            _not_as_administrator(),
+            pytest.raises(ImageError, match=r"a\.png cannot be opened: Permission denied; check its permissions"),
+        ):
+            read_image(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

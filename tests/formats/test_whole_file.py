@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -142,21 +143,18 @@ def test_a_limit_on_the_file_size_leaves_the_old_file(tmp_path: Path) -> None:
     assert _entries(tmp_path) == ["a.bin"]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    # A file system of 64 kB in a mount namespace of its own, which ends with the process.
-    mount = f"mount -t tmpfs -o size=64k tmpfs '{tmp_path}'"
-    namespace = ["unshare", "--mount", "--map-root-user", "sh", "-ec"]
-    probe = subprocess.run([*namespace, mount], capture_output=True, text=True, check=False)
-    if probe.returncode:
-        pytest.skip(f"no file system can be mounted here: {probe.stderr.strip()}")
-    (tmp_path.parent / "write.py").write_text(_WRITE_ONE_MEGABYTE)
-    write = f"{sys.executable} '{tmp_path.parent / 'write.py'}' '{tmp_path}/a.bin'"
-    script = (
-        f"{mount}; echo old > '{tmp_path}/a.bin'; {write} || echo rc $?; ls -A '{tmp_path}'; cat '{tmp_path}/a.bin'"
+def test_a_full_disk_leaves_the_old_file(
+    small_disk: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    disk, program = tmp_path / "disk", tmp_path / "write.py"
+    disk.mkdir()
+    program.write_text(_WRITE_ONE_MEGABYTE)
+    write = f"{sys.executable} '{program}' '{disk}/a.bin'"
+    run = small_disk(
+        disk, "64k", f"echo old > '{disk}/a.bin'; {write} || echo rc $?; ls -A '{disk}'; cat '{disk}/a.bin'"
     )
-    run = subprocess.run([*namespace, script], capture_output=True, text=True, check=True)
     message, status, *listing = run.stdout.splitlines()
-    assert message.startswith(f"cannot write {tmp_path}/a.bin: No space left on device; check the free space")
+    assert message.startswith(f"cannot write {disk}/a.bin: No space left on device; check the free space")
     assert status == "rc 2"
     assert listing == ["a.bin", "old"]
 

@@ -82,6 +82,8 @@ def test_every_plan_covers_the_axis_on_the_pooling_grid(case: int) -> None:
         covered[start : start + axis.kept_px(start)] += 1
         assert np.array_equal(axis.source_px(start), mirrored(start - geometry.margin_px, axis.input_px, length_px))
     assert covered.min() == 1
+    own = [axis.own_px(number) for number in range(len(axis.starts_px))]
+    assert np.array_equal(np.cumsum([0, *own]), [*axis.starts_px, length_px])
 
 
 def mirrored(first_px: int, count: int, length_px: int) -> np.ndarray:
@@ -111,7 +113,7 @@ def test_no_plan_within_the_budget_needs_clearly_fewer_operations(
         )
         if paper_cost.tile_bytes(row.input_px, column.input_px) <= budget_mb * 1e6
     )
-    assert plan.flops <= 1.04 * least * (1 + 1e-9)
+    assert plan.flops <= 1.02 * least * (1 + 1e-9)
 
 
 def test_no_tile_lies_mostly_outside_the_image(paper_cost: NetworkCost) -> None:
@@ -152,6 +154,8 @@ def test_a_network_that_looks_at_its_pixels_cannot_be_planned() -> None:
 
     with pytest.raises(ConfigError, match=r"cannot be foreseen .*; give tile_px as a number"):
         OverlapTileInferer("auto").plan((100, 100), Peeking(channels=(2, 3)))
+    plan = OverlapTileInferer(60).plan((100, 100), Peeking(channels=(2, 3)))
+    assert (plan.tiles, plan.flops, plan.memory_bytes) == (9, None, None)
 
 
 def test_channels_that_do_not_match_are_refused_when_planned() -> None:
