@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,8 +209,11 @@ def predict_zarr(processes: Any, checkpoint: Path, tmp_path: Path) -> Any:
 
 def strips_noted(folder: Path) -> int:
     """Count the strips that a run has finished on the page at which it is."""
-    journals = list((folder / ".partial-long").glob("*.journal"))
-    return max((len(journal.read_text().splitlines()) - 1 for journal in journals), default=0)
+    for journal in (folder / ".partial-long").glob("page-*.journal"):
+        # It is gone as soon as its page is finished, and there is no other then.
+        with suppress(FileNotFoundError):
+            return len(journal.read_text().splitlines()) - 1
+    return 0
 
 
 @pytest.mark.parametrize("options", [[], ["--probability"]], ids=["mask", "probability"])
