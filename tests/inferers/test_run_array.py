@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,52 +91,43 @@ torch.manual_seed(0)
 network = ValidUNet(1, 1, channels=(8, 12, 16)).eval()
 source = np.load(folder + "/../source.npy", mmap_mode="r")
 sink = np.lib.format.open_memmap(folder + "/sink.npy", "r+")
-print("ready", flush=True)
 OverlapTileInferer(108, max_memory_mb=20).run_array(source, network, sink, journal=folder + "/journal")
-print("done", flush=True)
 """
 
 
 @pytest.fixture
-def streamed(tmp_path: Path) -> Callable[[str], Any]:
+def streamed(processes: Any, tmp_path: Path) -> Callable[[str], Any]:
     """Start a process that streams one image into `sink.npy` of a folder; the folder is made at the first start."""
-    np.save(tmp_path / "source.npy", np.random.default_rng(1).integers(0, 256, (1500, 400), np.uint8))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    np.save(tmp_path / "source.npy", np.random.default_rng(1).integers(0, 256, (6000, 300), np.uint8))
+    (tmp_path / "streamed_run.py").write_text(_RUN)
 
     def start(name: str) -> Any:
         folder = tmp_path / name
         if not folder.exists():
             folder.mkdir()
-            np.save(folder / "sink.npy", np.zeros((1500, 400), np.float32))
-        return subprocess.Popen(
-            [sys.executable, "-c", _RUN, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
-        )
+            np.save(folder / "sink.npy", np.zeros((6000, 300), np.float32))
+        return processes.start("streamed_run", [folder], tmp_path)
 
     return start
 
 
 def test_a_run_killed_ten_times_ends_with_the_same_bytes(streamed: Callable[[str], Any], tmp_path: Path) -> None:
-    started = time.monotonic()
-    assert streamed("whole").communicate()[0].endswith("done\n")
-    whole_s = time.monotonic() - started
+    whole = streamed("whole").wait()
+    assert whole.status == 0, whole.stderr
     draws = random.Random(0)
-    killed = 0
-    while killed < 10:
+    killed = tmp_path / "killed"
+    for _ in range(10):
         process = streamed("killed")
-        assert process.stdout.readline() == "ready\n"
         # A random moment at which some strips are finished and some are not.
-        wanted = draws.randint(1, 3) + len(strips_in(tmp_path / "killed"))
-        while process.poll() is None and len(strips_in(tmp_path / "killed")) < wanted:
-            time.sleep(0.001)
+        wanted = draws.randint(1, 3) + len(strips_in(killed))
+        process.wait_for(lambda wanted=wanted: len(strips_in(killed)) >= wanted)
         time.sleep(draws.random() * 0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        killed += 1
-    assert (tmp_path / "killed" / "journal").exists(), f"a run of {whole_s:.1f} s was over before it was killed"
-    assert streamed("killed").communicate()[0].endswith("done\n")
-    assert not (tmp_path / "killed" / "journal").exists()
-    assert (tmp_path / "killed" / "sink.npy").read_bytes() == (tmp_path / "whole" / "sink.npy").read_bytes()
+        process.kill()
+        assert process.wait().status == -signal.SIGKILL, "the run was over before it was killed"
+    finished = streamed("killed").wait()
+    assert finished.status == 0, finished.stderr
+    assert not (killed / "journal").exists()
+    assert (killed / "sink.npy").read_bytes() == (tmp_path / "whole" / "sink.npy").read_bytes()
 
 
 def strips_in(folder: Path) -> list[str]:
