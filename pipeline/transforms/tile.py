@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,13 @@ from monai.utils import ensure_tuple
 
 from ..errors import ConfigError
 from ..geometry import ValidGeometry
-from .elastic import check_grid_shape, check_sigma_px, common_size, interpolate_displacement, modes_of_keys
-from .resample import SamplingMode, base_coordinates, resample
+from .elastic import check_grid_shape, check_sigma_px, interpolate_displacement
+from .resample import Places, SamplingMode
+from .sampled_keys import Keyed, check_finite, checked_keys, modes_of_keys
 
 
-@dataclass(frozen=True)
-class TileDraw:
-    """What was drawn for one tile; enough to make the same tile again.
+class TileDraw(NamedTuple):
+    """What was drawn for one tile; enough to make the same tile again. A loader makes one of a batch of them.
 
     Attributes:
         corner_px: (row, column) of the first pixel of the output tile in the image, before the rest is applied.
@@ -38,20 +37,21 @@ class TileDraw:
     flip: bool
     control_px: npt.NDArray[np.float64]
 
-    def coordinates(self, input_px: int, margin_px: int) -> torch.Tensor:
+    def coordinates(self, input_px: int, margin_px: int, device: torch.device | None = None) -> torch.Tensor:
         """Return where in the image each pixel of the input tile lies: (2, input_px, input_px), (row, column)."""
         centre = (input_px - 1) / 2
-        offsets = (base_coordinates((input_px, input_px)) - centre) * self.scale
-        rows, columns = offsets[0], -offsets[1] if self.flip else offsets[1]
+        rows = (torch.arange(input_px, dtype=torch.float32, device=device) - centre) * self.scale
+        columns = -rows if self.flip else rows
         angle = math.radians(self.angle_deg)
+        first_row, first_column = (corner - margin_px + centre for corner in self.corner_px)
         places = torch.stack(
             [
-                math.cos(angle) * rows - math.sin(angle) * columns + (self.corner_px[0] - margin_px + centre),
-                math.sin(angle) * rows + math.cos(angle) * columns + (self.corner_px[1] - margin_px + centre),
+                (math.cos(angle) * rows + first_row)[:, None] - math.sin(angle) * columns,
+                (math.sin(angle) * rows + first_column)[:, None] + math.cos(angle) * columns,
             ]
         )
         if self.control_px.any():
-            control = torch.from_numpy(self.control_px).float()
+            control = torch.from_numpy(self.control_px).to(device, torch.float32)
             places += interpolate_displacement(control, (input_px, input_px))
         return places
 
@@ -62,12 +62,13 @@ class RandTiled(Randomizable, MapTransform):
     The output tile is placed evenly over the image; where the input tile reaches beyond it, the image is mirrored
     without repeating its edge pixels, and so are label and weight where deformation takes them there. All keys are
     sampled once, from the full image, at the same places, so that nothing is interpolated twice and nothing is cut off.
+    It runs where its tensors are, for one sample or for a batch of them.
 
     The paper asks for shift, rotation and elastic deformation and gives numbers for the last only. Shift anywhere,
     rotation by any angle and flips are our choice.
 
     Args:
-        keys: Keys of (C, H, W) images with one common H and W.
+        keys: Keys of (C, H, W) or (B, C, H, W) images with one common H and W.
         mode: `"bilinear"`, `"bicubic"` or `"nearest"` for each key, or one for all. Labels want `"nearest"`.
         tile_px: Side of the input tile, legal for `geometry`.
         geometry: Geometry of the network that is to be trained, `network.geometry`.
@@ -81,6 +82,8 @@ class RandTiled(Randomizable, MapTransform):
     Raises:
         TileSizeError: If `tile_px` is not legal.
         ConfigError: If another argument is out of range, or the keys of a sample differ in size.
+        ImageError: If a sample holds NaN or infinity; the message names the case.
+        LabelError: If a key of mode `"nearest"` does not hold integers, likewise.
 
     Source:
         Ronneberger, Fischer, Brox: U-Net (MICCAI 2015), sections 2 and 3.1.
@@ -104,10 +107,12 @@ class RandTiled(Randomizable, MapTransform):
         check_sigma_px(sigma_px)
         if not 0 <= angle_deg <= 180:
             raise ConfigError(f"angle_deg must be in [0, 180], got {angle_deg}")
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ConfigError(f"scale must be two positive numbers, the smaller first, got {tuple(scale)}")
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1000:
+            raise ConfigError(f"scale must be two positive numbers up to 1000, the smaller first, got {tuple(scale)}")
         if not 0 <= flip_prob <= 1:
             raise ConfigError(f"flip_prob must be in [0, 1], got {flip_prob}")
+        if not isinstance(tile_px, int):
+            raise ConfigError(f"tile_px must be a whole number of pixels, got {tile_px!r}; the paper's is 572")
         self.modes = modes_of_keys(self.keys, mode)
         self.input_px = tile_px
         self.output_px = geometry.output_px(tile_px)
@@ -138,17 +143,36 @@ class RandTiled(Randomizable, MapTransform):
             control_px=self.R.normal(0.0, self.sigma_px, (2, *self.grid_shape)),
         )
 
-    def apply(self, sample: Mapping[Hashable, Any], draw: TileDraw) -> dict[Hashable, Any]:
-        """Return the tile that `draw` describes."""
-        tile = dict(sample)
-        places = draw.coordinates(self.input_px, self.margin_px)
-        inside = slice(self.margin_px, self.margin_px + self.output_px)
-        for key in self.keys:
-            wanted = places[:, inside, inside] if key in self.output_keys else places
-            tile[key] = resample(tile[key], wanted, self.modes[key])
-        return tile
+    def apply(self, sample: Mapping[Hashable, Any], draw: TileDraw | Sequence[TileDraw]) -> dict[Hashable, Any]:
+        """Return the tile that `draw` describes, or for a batch the tiles of as many draws.
+
+        Raises:
+            ConfigError: If there are not as many draws as samples.
+        """
+        return self._tile(sample, checked_keys(sample, self.modes), draw)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a random tile of the sample, and under `"tile_draw"` what was drawn."""
-        draw = self.draw(common_size(data, self.keys))
-        return {**self.apply(data, draw), "tile_draw": draw}
+        """Return a random tile of the sample, and under `"tile_draw"` what was drawn: for a batch a list."""
+        keyed = checked_keys(data, self.modes)
+        draws = [self.draw(keyed.size) for _ in range(keyed.batch)]
+        return self._tile(data, keyed, draws if keyed.is_batch else draws[0])
+
+    def _tile(
+        self, sample: Mapping[Hashable, Any], keyed: Keyed, draw: TileDraw | Sequence[TileDraw]
+    ) -> dict[Hashable, Any]:
+        draws = [draw] if isinstance(draw, TileDraw) else draw
+        if isinstance(draw, TileDraw) == keyed.is_batch or len(draws) != keyed.batch:
+            raise ConfigError(
+                f"{len(draws)} draws do not fit {keyed.batch} samples; give one TileDraw for a sample, and a list of "
+                "as many for a batch"
+            )
+        coordinates = torch.stack([one.coordinates(self.input_px, self.margin_px, keyed.device) for one in draws])
+        places = Places.of(coordinates if keyed.is_batch else coordinates[0], keyed.size)
+        inside = slice(self.margin_px, self.margin_px + self.output_px)
+        seen = places.within(inside, inside)
+        result = {**sample, "tile_draw": draw}
+        for key, mode in self.modes.items():
+            result[key] = (seen if key in self.output_keys else places).values(sample[key], mode)
+        # Not the whole image, which may be far larger than its tile.
+        check_finite(result, self.modes)
+        return result

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch.utils.data import DataLoader
 
-from pipeline.errors import ConfigError, TileSizeError
+from pipeline.errors import ConfigError, ImageError, TileSizeError
 from pipeline.geometry import ValidGeometry
 from pipeline.transforms import RandTiled, TileDraw
 
@@ -89,6 +90,85 @@ def test_a_tile_can_be_made_again_from_what_was_drawn() -> None:
     assert torch.equal(tile["label"], again["label"])
 
 
+def places_by_hand(draw: TileDraw) -> np.ndarray:
+    """Where each pixel of a tile lies in the image, from the outside in: bend, turn, scale, mirror."""
+    rows, columns = np.mgrid[:TILE_PX, :TILE_PX] - (TILE_PX - 1) / 2
+    columns = -columns if draw.flip else columns
+    turned = draw.scale * np.exp(1j * np.radians(draw.angle_deg)) * (rows + 1j * columns)
+    centre = np.array(draw.corner_px) + (OUTPUT_PX - 1) / 2
+    bent = [ndimage.zoom(knots, TILE_PX / 3, order=3, mode="mirror") for knots in draw.control_px]
+    return np.stack([turned.real + centre[0], turned.imag + centre[1]]) + bent
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_tile_is_what_scipy_takes_from_the_mirrored_image(seed: int) -> None:
+    sample = make_sample(*[(150, 120), (40, 61), (300, 200)][seed % 3])
+    tile = make(seed, scale=(0.7, 1.4))(sample)
+    draw = tile["tile_draw"]
+    assert np.abs(draw.control_px).max() > 3
+    places, inside = places_by_hand(draw), slice(GEOMETRY.margin_px, GEOMETRY.margin_px + OUTPUT_PX)
+    for key, order, seen in (("image", 1, places), ("label", 0, places[:, inside, inside])):
+        expected = ndimage.map_coordinates(sample[key][0].numpy(), seen, order=order, mode="mirror")  # type: ignore[index]
+        # In float32, places are right to some 1e-5 px.
+        assert (np.abs(tile[key][0].numpy() - expected) > 1e-3).mean() <= (0.002 if order == 0 else 0)
+
+
+def test_what_is_drawn_is_spread_as_was_asked_for() -> None:
+    tiles = make(angle_deg=30, scale=(0.8, 1.5), flip_prob=0.25, sigma_px=4)
+    draws = [tiles.draw((150, 120)) for _ in range(4000)]
+    angles, scales = np.array([draw.angle_deg for draw in draws]), np.array([draw.scale for draw in draws])
+    for drawn, lowest, highest in ((angles, -30, 30), (scales, 0.8, 1.5)):
+        assert lowest <= drawn.min() < drawn.max() <= highest
+        shares = np.histogram(drawn, bins=10, range=(lowest, highest))[0] / len(draws)
+        assert shares == pytest.approx([0.1] * 10, abs=0.02)
+    assert np.mean([draw.flip for draw in draws]) == pytest.approx(0.25, abs=0.03)
+    assert np.std([draw.control_px for draw in draws]) == pytest.approx(4, rel=0.02)
+
+
+def test_a_batch_of_tiles_is_what_its_samples_give_one_after_the_other() -> None:
+    samples = [make_sample() for _ in range(3)]
+    together = make(5)(_batch(samples))
+    one_by_one = make(5)
+    for number, sample in enumerate(samples):
+        tile = one_by_one(sample)
+        assert together["tile_draw"][number].corner_px == tile["tile_draw"].corner_px
+        assert torch.equal(together["label"][number], tile["label"])
+        assert torch.allclose(together["image"][number], tile["image"], atol=1e-5)
+    again = make(6).apply(_batch(samples), together["tile_draw"])
+    assert torch.equal(again["label"], together["label"])
+    with pytest.raises(ConfigError, match="2 draws do not fit 3 samples"):
+        make().apply(_batch(samples), together["tile_draw"][:2])
+    with pytest.raises(ConfigError, match="1 draws do not fit 1 samples"):
+        make().apply(samples[0], together["tile_draw"][:1])
+
+
+def _batch(samples: list[dict[str, object]]) -> dict[str, object]:
+    return {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "label", "weight")}  # type: ignore[misc]
+
+
+def test_a_loader_collates_tiles_with_their_draws() -> None:
+    tiles = make()
+    batch = next(iter(DataLoader([tiles(make_sample()) for _ in range(4)], batch_size=4)))
+    assert batch["image"].shape == (4, 1, TILE_PX, TILE_PX)
+    assert batch["tile_draw"].control_px.shape == (4, 2, 3, 3)
+
+
+def test_what_is_not_finite_in_a_tile_is_refused_with_the_case() -> None:
+    sample = make_sample()
+    sample["weight"] = torch.full((1, 150, 120), torch.nan)
+    with pytest.raises(ImageError, match="case 'slice_00': weight holds NaN or infinity"):
+        make()(sample)
+
+
+def test_the_cost_of_a_tile_does_not_grow_with_the_image() -> None:
+    """Only what a tile sees is looked at: what is not finite elsewhere is not even noticed."""
+    image = torch.full((1, 3000, 200), torch.nan)
+    image[:, :200] = 0
+    sample = {"image": image, "label": torch.zeros(1, 3000, 200, dtype=torch.uint8), "weight": torch.ones(1, 3000, 200)}
+    tile = make().apply(sample, TileDraw((40, 40), 30, 1, False, STILL))
+    assert not tile["image"].any()
+
+
 def test_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     sample = make_sample()
     assert torch.equal(make(1)(sample)["image"], make(1)(sample)["image"])
@@ -136,6 +216,9 @@ def test_an_illegal_tile_side_is_refused_when_the_transform_is_built() -> None:
         ({"sigma_px": -2.0}, "sigma_px must be at least 0"),
         ({"angle_deg": 270.0}, "angle_deg must be in"),
         ({"scale": (1.2, 0.8)}, "the smaller first"),
+        ({"scale": (1.0, float("inf"))}, "up to 1000"),
+        ({"tile_px": 92.0}, r"tile_px must be a whole number of pixels, got 92\.0"),
+        ({"tile_px": "auto"}, "tile_px must be a whole number of pixels, got 'auto'"),
         ({"flip_prob": -0.1}, "flip_prob must be in"),
         ({"output_keys": "mask"}, r"output_keys must be among keys .* got \['mask'\]"),
     ],
