@@ -11,61 +11,64 @@ import numpy.typing as npt
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from scipy import ndimage
 
 from ..errors import ConfigError, LabelError
+from .gaps import widths_of_gaps
 
 ClassBalance = Literal["inverse_frequency", "none"] | Sequence[float]
 
-# Weights below this are left out: it bounds the windows in which distances are looked for.
+# Weights below this are left out: it bounds how far objects are looked for.
 _NEGLIGIBLE = 1e-6
+_LARGEST = 1e6
 
 
 def border_weight_map(
-    instances: npt.NDArray[np.integer[Any]], w0: float = 10.0, sigma_px: float = 5.0
+    instances: npt.NDArray[np.integer[Any]],
+    w0: float = 10.0,
+    sigma_px: float = 5.0,
+    spacing: Sequence[float] = (1.0, 1.0),
 ) -> npt.NDArray[np.float32]:
     """Return the second term of the paper's weight map, which teaches the network the borders between touching objects.
 
     On a background pixel the value is `w0 * exp(-(d1 + d2)**2 / (2 * sigma_px**2))`, with d1 and d2 the distances to
     the nearest pixels of the two nearest different objects. Distances run from pixel centre to pixel centre. Values
-    that would be under 1e-6 are 0, so that each object needs a distance transform only in a window around it.
+    that would be under 1e-6 are 0.
 
     Args:
         instances: (H, W) integer; 0 is background, every other value is one object, in one part or several.
         w0: Height of the map where two objects all but touch (d1 + d2 = 0), at least 0.
         sigma_px: How fast the map falls with the width of the gap, in pixels, positive.
+        spacing: (row, column) size of a pixel. Distances and `sigma_px` are in its unit: pixels for (1, 1).
 
     Returns:
         (H, W) float32; 0 on objects, and everywhere if there are fewer than two objects.
 
     Raises:
         LabelError: If `instances` is not a 2D integer array, or holds negative values.
-        ConfigError: If `w0` or `sigma_px` is out of range.
+        ConfigError: If `w0`, `sigma_px` or `spacing` is out of range.
 
     Source:
         Ronneberger, Fischer, Brox: U-Net (MICCAI 2015), equation 2.
     """
-    if w0 < 0 or not math.isfinite(w0):
-        raise ConfigError(f"w0 must be at least 0, got {w0}; the paper's is 10")
-    if sigma_px <= 0 or not math.isfinite(sigma_px):
-        raise ConfigError(f"sigma_px must be positive, got {sigma_px}; the paper's is about 5 pixels")
+    if not 0 <= w0 <= _LARGEST:
+        raise ConfigError(f"w0 must be at least 0, and at most {_LARGEST:g}, got {w0}; the paper's is 10")
+    if not 0 < sigma_px <= _LARGEST:
+        raise ConfigError(
+            f"sigma_px must be positive, and at most {_LARGEST:g}, got {sigma_px}; the paper's is about 5"
+        )
+    if len(spacing) != 2 or not all(1 / _LARGEST <= side <= _LARGEST for side in spacing):
+        raise ConfigError(
+            f"spacing must be two positive numbers, (row, column), from {1 / _LARGEST:g} to {_LARGEST:g}, got "
+            f"{tuple(spacing)}"
+        )
     numbered, count = _numbered_objects(instances)
     weights = np.zeros(instances.shape, dtype=np.float32)
     if count < 2 or w0 <= _NEGLIGIBLE:
         return weights
 
-    reach_px = sigma_px * math.sqrt(2 * math.log(w0 / _NEGLIGIBLE))
-    nearest = np.full(instances.shape, np.inf, dtype=np.float32)
-    second = np.full(instances.shape, np.inf, dtype=np.float32)
-    for number, box in enumerate(ndimage.find_objects(numbered), start=1):
-        window = _widened(box, math.ceil(reach_px), instances.shape)
-        distance = ndimage.distance_transform_edt(numbered[window] != number).astype(np.float32)
-        second[window] = np.minimum(second[window], np.maximum(nearest[window], distance))
-        nearest[window] = np.minimum(nearest[window], distance)
-
-    between = (numbered == 0) & (nearest + second <= reach_px)
-    gap_px = (nearest + second)[between]
-    weights[between] = w0 * np.exp(-(gap_px**2) / (2 * sigma_px**2))
+    reach = sigma_px * math.sqrt(2 * math.log(w0 / _NEGLIGIBLE))
+    for pixels, gap in widths_of_gaps(numbered, reach, spacing):
+        weights[pixels] = w0 * np.exp(-(gap**2) / (2 * sigma_px**2))
     return weights
 
 
@@ -86,21 +89,26 @@ def class_balance_map(
 
     Raises:
         ConfigError: If `class_balance` is neither a known name nor weights.
-        LabelError: If a class index has no weight.
+        LabelError: If `label` is not of integers of at least 0, or a class index has no weight.
     """
+    if not np.issubdtype(label.dtype, np.integer) or label.min(initial=0) < 0:
+        raise LabelError(
+            f"label must hold class indices, integers of at least 0, got {label.dtype} from {label.min(initial=0)}; "
+            "map its values first (ClassIndicesd)"
+        )
     if class_balance == "none":
         return np.ones(label.shape, dtype=np.float32)
     if class_balance == "inverse_frequency":
-        counts = np.bincount(label.ravel())
-        share = label.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    else:
-        check_class_balance(class_balance)
-        share = np.asarray(class_balance, dtype=np.float64)
-        if label.max(initial=0) >= len(share):
-            raise LabelError(
-                f"label holds class {label.max()}, but class_balance gives weights for {len(share)} classes only; "
-                "add one for each class"
-            )
+        present, places, counts = np.unique(label, return_inverse=True, return_counts=True)
+        share = label.size / (len(present) * counts)
+        return np.asarray(share[places.reshape(label.shape)], dtype=np.float32)
+    check_class_balance(class_balance)
+    share = np.asarray(class_balance, dtype=np.float64)
+    if label.max(initial=0) >= len(share):
+        raise LabelError(
+            f"label holds class {label.max()}, but class_balance gives weights for {len(share)} classes only; "
+            "add one for each class"
+        )
     return np.asarray(share[label], dtype=np.float32)
 
 
@@ -131,6 +139,7 @@ class BorderWeightsd(MapTransform):
         w0: See `border_weight_map`; 0 leaves the class balance alone.
         sigma_px: See `border_weight_map`.
         class_balance: See `class_balance_map`.
+        spacing: See `border_weight_map`.
 
     Raises:
         ConfigError: If there is more than one key, or an argument is out of range.
@@ -145,26 +154,31 @@ class BorderWeightsd(MapTransform):
         w0: float = 10.0,
         sigma_px: float = 5.0,
         class_balance: ClassBalance = "inverse_frequency",
+        spacing: Sequence[float] = (1.0, 1.0),
     ) -> None:
         super().__init__(keys)
         if len(self.keys) != 1:
             raise ConfigError(f"BorderWeightsd takes one key, the label's, got {list(self.keys)}")
-        border_weight_map(np.zeros((1, 1), dtype=np.uint8), w0, sigma_px)
+        border_weight_map(np.zeros((1, 1), dtype=np.uint8), w0, sigma_px, spacing)
         check_class_balance(class_balance)
         self.instances_key = instances_key
         self.weight_key = weight_key
         self.w0 = w0
         self.sigma_px = sigma_px
         self.class_balance = class_balance
+        self.spacing = tuple(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample with its weight map."""
         sample = dict(data)
-        label = np.asarray(sample[self.keys[0]])
-        instances = np.asarray(sample[self.instances_key])
+        label, instances = (np.asarray(sample[key]) for key in (self.keys[0], self.instances_key))
         try:
+            if label.ndim != 3 or len(label) != 1 or label.shape != instances.shape:
+                raise LabelError(
+                    f"label and instances must be (1, row, column) of one size, got {label.shape} and {instances.shape}"
+                )
             weight = class_balance_map(label[0], self.class_balance)
-            weight += border_weight_map(instances[0], self.w0, self.sigma_px)
+            weight += border_weight_map(instances[0], self.w0, self.sigma_px, self.spacing)
         except LabelError as error:
             raise LabelError(f"case '{sample.get('case', 'unnamed')}': {error}") from error
         sample[self.weight_key] = torch.from_numpy(weight[None])
@@ -176,17 +190,14 @@ def _numbered_objects(instances: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDAr
         raise LabelError(
             f"instances must be a 2D integer array, 0 for background, got {instances.ndim}D {instances.dtype}"
         )
+    lowest, highest = int(instances.min(initial=0)), int(instances.max(initial=0))
+    if lowest < 0:
+        raise LabelError(f"instances must not be negative, got {lowest}; 0 is background, objects count from 1")
+    if highest <= instances.size:
+        # Counting is faster than sorting, where ids leave no large gaps.
+        present = np.bincount(instances.ravel(), minlength=1) > 0
+        present[0] = False
+        return (np.cumsum(present) * present).astype(np.int32)[instances], int(np.count_nonzero(present))
     values, numbered = np.unique(instances, return_inverse=True)
-    if values.size and values[0] < 0:
-        raise LabelError(f"instances must not be negative, got {values[0]}; 0 is background, objects count from 1")
-    numbered = numbered.reshape(instances.shape).astype(np.int32)
-    if values.size and values[0] != 0:
-        numbered += 1
-    return numbered, int(numbered.max(initial=0))
-
-
-def _widened(box: tuple[slice, ...], by_px: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(
-        slice(max(side.start - by_px, 0), min(side.stop + by_px, length))
-        for side, length in zip(box, shape, strict=True)
-    )
+    numbered = numbered.reshape(instances.shape).astype(np.int32) + int(values[0] != 0)
+    return numbered, int(numbered.max())

@@ -11,12 +11,14 @@ from pipeline.errors import ConfigError, LabelError
 from pipeline.transforms import BorderWeightsd, border_weight_map, class_balance_map
 
 
-def plain_loop(instances: np.ndarray, w0: float, sigma_px: float) -> np.ndarray:
+def plain_loop(
+    instances: np.ndarray, w0: float, sigma_px: float, spacing: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
     """Equation 2 of the paper: one distance transform of the whole image for every object."""
     ids = [value for value in np.unique(instances) if value]
     if len(ids) < 2:
         return np.zeros(instances.shape)
-    distances = np.sort([ndimage.distance_transform_edt(instances != value) for value in ids], axis=0)
+    distances = np.sort([ndimage.distance_transform_edt(instances != value, sampling=spacing) for value in ids], axis=0)
     weights = w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma_px**2))
     return np.where(instances == 0, weights, 0)
 
@@ -53,6 +55,29 @@ def test_map_equals_a_plain_loop_of_whole_image_distance_transforms(seed: int) -
     w0, sigma_px = [(10, 5), (50, 6), (1, 1.5), (10, 20)][seed % 4]
     expected = plain_loop(instances, w0, sigma_px)
     assert np.abs(border_weight_map(instances, w0, sigma_px) - expected).max() <= 1e-5
+
+
+def test_an_image_of_several_blocks_has_no_seams() -> None:
+    """Objects of every size and distance, from cells that all but touch to some far from all others."""
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(540, 560)), 9) + np.linspace(-0.01, 0.035, 540)[:, np.newaxis]
+    instances = ndimage.label(smooth > 0.02)[0]
+    assert instances.max() > 30
+    assert np.abs(border_weight_map(instances) - plain_loop(instances, 10, 5)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 2.5), (3.0, 1.0), (0.4, 0.3)], ids=str)
+def test_map_of_oblong_pixels_equals_the_plain_loop(spacing: tuple[float, float]) -> None:
+    for seed in range(5):
+        instances = random_objects(seed)
+        expected = plain_loop(instances, 10, 4, spacing)
+        assert np.abs(border_weight_map(instances, 10, 4, spacing) - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize("spacing", [(1.0,), (0.0, 1.0), (1.0, float("nan"))], ids=str)
+def test_a_spacing_that_is_none_is_refused_when_the_transform_is_built(spacing: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="spacing must be two positive numbers"):
+        BorderWeightsd("label", spacing=spacing)
 
 
 def test_objects_of_several_parts_count_once() -> None:
@@ -132,6 +157,50 @@ def test_the_transform_adds_balance_and_border() -> None:
 
 
 def test_a_bad_sample_is_named() -> None:
-    sample = {"label": np.zeros((1, 2, 2), int), "instances": np.array([[[-1, 0]]]), "case": "slice_07"}
+    sample = {"label": np.zeros((1, 1, 2), int), "instances": np.array([[[-1, 0]]]), "case": "slice_07"}
     with pytest.raises(LabelError, match=r"case 'slice_07': instances must not be negative"):
         BorderWeightsd("label")(sample)
+
+
+@pytest.mark.parametrize(
+    ("label", "instances", "message"),
+    [
+        (
+            np.zeros((1, 3, 4), int),
+            np.zeros((1, 1, 4), int),
+            r"must be \(1, row, column\) of one size, got \(1, 3, 4\)",
+        ),
+        (np.zeros((2, 3, 4), int), np.zeros((2, 3, 4), int), r"must be \(1, row, column\)"),
+        (np.full((1, 3, 4), -1), np.zeros((1, 3, 4), int), "must hold class indices, .* got int64 from -1"),
+        (np.zeros((1, 3, 4)), np.zeros((1, 3, 4), int), "must hold class indices, .* got float64"),
+    ],
+)
+@pytest.mark.parametrize("balance", ["inverse_frequency", (1.0, 5.0)], ids=["share", "weights"])
+def test_a_label_that_does_not_fit_is_refused_with_the_case(
+    label: np.ndarray, instances: np.ndarray, message: str, balance: object
+) -> None:
+    with pytest.raises(LabelError, match=f"case 'c7': .*{message}"):
+        BorderWeightsd("label", class_balance=balance)({"label": label, "instances": instances, "case": "c7"})  # type: ignore[arg-type]
+
+
+def test_a_class_of_a_large_index_takes_no_more_memory_than_another() -> None:
+    assert class_balance_map(np.array([[2**40, 0]])).tolist() == [[1.0, 1.0]]
+
+
+def test_objects_are_told_apart_whatever_their_number() -> None:
+    """A strip of 900 objects side by side, one pixel each, with gaps of two pixels."""
+    instances = np.zeros((1, 2700), np.int32)
+    instances[0, ::3] = np.arange(1, 901)
+    weights = border_weight_map(instances)[0]
+    assert weights[1::3][:-1] == pytest.approx([10 * math.exp(-9 / 50)] * 899)
+    assert weights[2::3][:-1] == pytest.approx([10 * math.exp(-9 / 50)] * 899)
+
+
+def test_parts_far_apart_cost_no_window_between_them() -> None:
+    """Objects of two parts each, anywhere in the image, against the plain loop."""
+    rng = np.random.default_rng(4)
+    instances = np.zeros((400, 400), np.int32)
+    for number in (*range(1, 41), *range(1, 41)):
+        row, column = rng.integers(0, 390, 2)
+        instances[row : row + 9, column : column + 9] = number
+    assert np.abs(border_weight_map(instances) - plain_loop(instances, 10, 5)).max() <= 1e-5
