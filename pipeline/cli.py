@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
     if rest:
-        if options.command is not _train or any(setting.startswith("-") for setting in rest):
+        if options.command not in (_train, _preview) or any(setting.startswith("-") for setting in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.settings += rest
     try:
@@ -50,6 +50,21 @@ def _train(options: argparse.Namespace) -> None:
         # The bundle was named on this command line: MONAI's reminder that configs run code is no news.
         warnings.filterwarnings("ignore", message="parsing config_file")
         run("training", config_file=[str(file) for file in files], **overrides)
+
+
+def _preview(options: argparse.Namespace) -> None:
+    from .bundle_config import parse_overrides
+    from .preview import write_preview
+
+    write_preview(
+        options.output,
+        options.bundle,
+        options.number,
+        options.overlay,
+        parse_overrides(options.settings),
+        overwrite=options.force,
+    )
+    print(f"{_counted(options.number, 'training tile')} drawn: {options.output}")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -111,6 +126,29 @@ def command_line_parser() -> argparse.ArgumentParser:
         "settings", nargs="*", metavar="id=value", help="value of a config id, such as max_epochs=5 or tile_px=380"
     )
     train.set_defaults(command=_train)
+
+    preview = commands.add_parser(
+        "preview",
+        help="draw what the network will see",
+        description="Draw augmented training tiles of a bundle: the tile with the image's grid lines bent as it is, "
+        "the outlines of its label, and its weight map. They are the tiles that training in one process begins with.",
+        epilog="example: unet-pipeline preview bundles/em_membrane_segmentation --overlay demo -n 4 -o preview.png",
+    )
+    preview.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
+    preview.add_argument(
+        "--overlay", action="append", default=[], metavar="NAME",
+        help="config laid over train.yaml, such as demo; may be given several times",
+    )  # fmt: skip
+    preview.add_argument("-n", "--number", type=int, default=6, help="how many tiles (default: %(default)s)")
+    preview.add_argument(
+        "-o", "--output", type=Path, default=Path("preview.png"), metavar="FILE",
+        help="PNG file to write (default: %(default)s)",
+    )  # fmt: skip
+    preview.add_argument("--force", action="store_true", help="replace the file if it is there")
+    preview.add_argument(
+        "settings", nargs="*", metavar="id=value", help="value of a config id, such as elastic_sigma_px=20"
+    )
+    preview.set_defaults(command=_preview)
 
     predict = commands.add_parser(
         "predict",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ignite.distributed as idist
 import numpy as np
@@ -18,6 +18,15 @@ from torch.utils.data import DistributedSampler
 from tqdm.auto import tqdm
 
 from ..errors import ConfigError, ManifestError
+from ..transforms import TileDraw
+
+
+class ExplainedTile(NamedTuple):
+    """A training tile, the prepared case that it was drawn from, and its `TileDraw`: None where no part tells it."""
+
+    tile: Any
+    case: Any
+    draw: TileDraw | None
 
 
 class TileDataset(Dataset):
@@ -28,7 +37,7 @@ class TileDataset(Dataset):
 
     Args:
         data: Cases, as `Manifest.records` gives them.
-        transform: A `Compose` with a random part, which begins with `RandTiled`.
+        transform: A `Compose` with a random part, such as `RandTiled`.
         tiles_per_case: Tiles of each case in one epoch, at least 1.
         seed: Seed of all draws.
         progress: Show a progress bar while cases are prepared.
@@ -67,13 +76,22 @@ class TileDataset(Dataset):
         """Return the tiles of the first epoch: tile numbers have no end that would stop a plain loop."""
         return (self[draw] for draw in range(len(self)))
 
-    def __getitem__(self, draw: int) -> Any:
-        """Return tile number `draw`, counted over all epochs."""
-        epoch, tile = divmod(draw, len(self))
+    def __getitem__(self, number: int) -> Any:
+        """Return a tile by its number, counted over all epochs."""
+        return self.explained(number).tile
+
+    def explained(self, number: int) -> ExplainedTile:
+        """Return a tile with what it was drawn from and how."""
+        epoch, tile = divmod(number, len(self))
         repeat, case = divmod(tile, len(self.prepared))
         seed = np.random.SeedSequence((self.seed, epoch, case, repeat)).generate_state(1)[0]
         self.transform.set_random_state(seed=int(seed))
-        return self.transform(self.prepared[case], start=self.first_random)
+        tile, draw = self.prepared[case], None
+        for part in range(self.first_random, len(self.transform.transforms)):
+            tile = self.transform(tile, start=part, end=part + 1)
+            if draw is None and isinstance(tile, Mapping):
+                draw = tile.get("tile_draw")
+        return ExplainedTile(tile, self.prepared[case], draw)
 
 
 class TileSampler(DistributedSampler[int]):

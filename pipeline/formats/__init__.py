@@ -20,4 +20,5 @@ from .stored_image import is_streamed as is_streamed
 from .stored_image import open_image as open_image
 from .tiled_tiff import TILE_PX as TILE_PX
 from .tiled_tiff import write_strips as write_strips
+from .whole_file import checked_target as checked_target
 from .whole_file import whole_file as whole_file

@@ -41,14 +41,7 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
         ...     [entry.name for entry in Path(folder).iterdir()]
         ['record.json']
     """
-    target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise OutputError(f"cannot write {path}: folder {target.parent} does not exist; create it first")
-    if target.exists() and not target.is_file():
-        raise OutputError(f"cannot write {path}: it is a folder or a device, not a file; choose another name")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{path} already exists; pass --force (in Python: overwrite=True) to replace it")
-
+    target = checked_target(path, overwrite)
     partial = target.with_name(f".partial-{secrets.token_hex(4)}{''.join(target.suffixes[-2:])}")
     try:
         partial.touch(exist_ok=False)
@@ -68,6 +61,22 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
         # A failure to clean up must not hide the failure that made it necessary.
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def checked_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Return the file that `whole_file` would write, through symbolic links; for a check before long work.
+
+    Raises:
+        OutputError: If the folder is missing, `path` exists and `overwrite` is not set, or it is a folder or a device.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: folder {target.parent} does not exist; create it first")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"cannot write {path}: it is a folder or a device, not a file; choose another name")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{path} already exists; pass --force (in Python: overwrite=True) to replace it")
+    return target
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -28,6 +28,7 @@ _AGREED: Final[Colour] = (70, 175, 245)
 _MERGED: Final[Colour] = (255, 100, 0)
 _SPLIT: Final[Colour] = (245, 225, 50)
 _LONE: Final[Colour] = (255, 125, 215)
+_LINES: Final[Colour] = (150, 60, 60)
 # Nine colours of the scale "viridis" (CC0), from low to high.
 _SCALE: Final = np.array(
     [
@@ -72,6 +73,7 @@ def overlay_picture(
     pred: ArrayLike | None = None,
     weight: ArrayLike | None = None,
     *,
+    lines: ArrayLike | None = None,
     caption: str = "",
     max_panel_px: int = 512,
 ) -> NDArray[np.uint8]:
@@ -97,6 +99,7 @@ def overlay_picture(
             instance numbers with 0 as background.
         pred: As `label`.
         weight: (H, W) or (1, H, W), any type of number.
+        lines: (H, W) bool: what to draw over the first panel.
         caption: A line above the panels. The picture names nothing but what is passed here, so whoever calls decides
             that no patient can be recognised.
         max_panel_px: Greatest side of a panel, at least 16. Four panels, gaps and text make the picture at most
@@ -108,7 +111,7 @@ def overlay_picture(
     Raises:
         ImageError: If the image or the weight has another number of dimensions, no pixels, or values that are not
             finite.
-        LabelError: If label, prediction or weight differ from the image in height or width, or if label or
+        LabelError: If label, prediction, weight or lines differ from the image in height or width, or if label or
             prediction hold fractions or negative numbers.
         ConfigError: If `max_panel_px` is less than 16.
     """
@@ -119,7 +122,12 @@ def overlay_picture(
     shape = (channels.shape[1], channels.shape[2])
     side = _panel_shape(shape, max_panel_px)
     gray = _window(np.stack([_resized(channel, side) for channel in channels], axis=-1))
-    panels = [_Panel([_Word("image")], gray)]
+    first = gray.copy()
+    if lines is not None:
+        mask = np.asarray(lines, dtype=np.float32)
+        _check_shape(mask.shape, "lines", shape)
+        first[_resized(mask, side) > 0] = _LINES
+    panels = [_Panel([_Word("image")], first)]
     given = {"label": label, "pred": pred}
     objects = {name: _objects(array, name, shape) for name, array in given.items() if array is not None}
     for outlines in _outlines(objects):
@@ -133,27 +141,51 @@ def overlay_picture(
     return _side_by_side(panels, caption)
 
 
-def save_picture(path: str | os.PathLike[str], rgb: NDArray[np.uint8]) -> None:
-    """Write a picture as PNG, whole or not at all; a file of that name is replaced.
+def arranged_pictures(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """Return one picture of rows of pictures, each (H, W, 3) uint8, their tops and left sides in line."""
+    width = max(sum(picture.shape[1] for picture in row) for row in rows)
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    arranged = np.full((sum(heights), width, 3), _GROUND, np.uint8)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        left = 0
+        for picture in row:
+            arranged[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            left += picture.shape[1]
+        top += height
+    return arranged
+
+
+def check_picture_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that does not end in `.png`.
+
+    Raises:
+        OutputError: If it does not.
+    """
+    if Path(path).suffix.lower() != ".png":
+        msg = f"picture {path} must be written as PNG; give it a name that ends in .png"
+        raise OutputError(msg)
+
+
+def save_picture(path: str | os.PathLike[str], rgb: NDArray[np.uint8], overwrite: bool = True) -> None:
+    """Write a picture as PNG, whole or not at all.
 
     The file holds pixels and nothing else: no text, no time.
 
     Args:
         path: Where to; ends in `.png`, in a folder that exists.
         rgb: (H, W, 3) uint8.
+        overwrite: Replace a file of that name.
 
     Raises:
         OutputError: If the name does not end in `.png` or the file cannot be written; nothing is left behind then.
         ImageError: If the picture has another shape or type.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        msg = f"picture {path} must be written as PNG; give it a name that ends in .png"
-        raise OutputError(msg)
+    check_picture_name(path)
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         msg = f"picture has shape {rgb.shape} and type {rgb.dtype}; expected (row, column, 3) and uint8"
         raise ImageError(msg)
-    with whole_file(path, overwrite=True) as partial:
+    with whole_file(path, overwrite=overwrite) as partial:
         Image.fromarray(rgb).save(partial, format="PNG")
 
 
