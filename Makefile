@@ -21,7 +21,11 @@ train: install ## train the demo on generated images (minutes on two CPU cores)
 test: install ## run all tests
 	$(BIN)/python -m pytest
 
-bench: install ## measure what docs/performance.md claims (half an hour)
+.venv/peers: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-binary elasticdeform --editable '.[test,benchmark]'
+	touch $@
+
+bench: .venv/peers ## measure what docs/performance.md claims (half an hour; wants a C compiler)
 	$(BIN)/python -m benchmarks
 
 lint: install ## check style and types

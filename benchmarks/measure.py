@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 
@@ -69,6 +71,17 @@ class Table:
             verdict = "reached" if reached(figure, comparison, wanted) else "MISSED"
             lines.append(f"{name:{width}}  {figure:9.3f}    wanted {comparison} {wanted:g}: {verdict}")
         return "\n".join(lines)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one core, as a worker of a data loader does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def reached(figure: float, comparison: str, wanted: float) -> bool:
