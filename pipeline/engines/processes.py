@@ -7,6 +7,10 @@ import torch
 
 from ..errors import ConfigError
 
+# Groups live until the process ends. Were the wrapper of a network the last to hold one, it would end the group's
+# threads while they wait for the lock that it holds: now and then the process would hang after its last step.
+_JOINED: list[torch.distributed.ProcessGroup | None] = []
+
 
 def check_device(device: torch.device) -> None:
     """Refuse a GPU that this machine does not have.
@@ -38,5 +42,6 @@ def join_processes(backend: str, device: torch.device | str) -> None:
     if not torch.distributed.is_backend_available(backend):
         raise ConfigError(f"backend '{backend}' is not in this build of torch; set backend to gloo and device to cpu")
     torch.distributed.init_process_group(backend)
+    _JOINED.append(torch.distributed.group.WORLD)
     # Ignite joins with a collective call of its own, which hangs later where only some ranks come to make it.
     idist.get_world_size()

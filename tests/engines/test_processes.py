@@ -21,7 +21,13 @@ join_processes("gloo", sys.argv[1])
 total = torch.tensor([torch.distributed.get_rank() + 1])
 torch.distributed.all_reduce(total)
 print(int(total))
+# As at the end of a run: the group ends while the wrapper of the network still holds it.
+network = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+network(torch.ones(1, 2)).sum().backward()
+held = torch.distributed.group.WORLD
 torch.distributed.destroy_process_group()
+del network
+print(sys.getrefcount(held) > 2)
 """
 
 
@@ -62,4 +68,4 @@ def test_two_processes_join(tmp_path: Path, processes: Any) -> None:
     ]
     finished = [rank.wait() for rank in ranks]
     assert [process.status for process in finished] == [0, 0], finished
-    assert [process.stdout for process in finished] == ["3\n", "3\n"]
+    assert [process.stdout for process in finished] == ["3\nTrue\n", "3\nTrue\n"]
