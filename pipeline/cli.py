@@ -130,8 +130,9 @@ def command_line_parser() -> argparse.ArgumentParser:
     preview = commands.add_parser(
         "preview",
         help="draw what the network will see",
-        description="Draw augmented training tiles of a bundle: the tile with the image's grid lines bent as it is, "
-        "the outlines of its label, and its weight map. They are the tiles that training in one process begins with.",
+        description="Draw augmented training tiles of a bundle: the tile with lines that stand every 32 px in the "
+        "image bent as it is, and in its frame the network's output, its label and its weights. They are the tiles "
+        "that training in one process begins with. Data that a manifest generates are generated first.",
         epilog="example: unet-pipeline preview bundles/em_membrane_segmentation --overlay demo -n 4 -o preview.png",
     )
     preview.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")

@@ -131,7 +131,7 @@ def tile_picture(explained: ExplainedTile) -> NDArray[np.uint8]:
         overlay_picture(
             image[:1],
             lines=_grid_lines(torch.stack(folded).numpy(), draw.scale) | _frame(input_px, inside),
-            caption=f"case {tile['case']}, row {draw.corner_px[0]}, column {draw.corner_px[1]}",
+            caption=f"case {tile['case']}, output at row {draw.corner_px[0]}, column {draw.corner_px[1]}",
             max_panel_px=max(input_px, 16),
         ),
         overlay_picture(
