@@ -98,6 +98,15 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """Add what names a bundle's training."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
+    parser.add_argument(
+        "--overlay", action="append", default=[], metavar="NAME",
+        help="config laid over train.yaml, such as demo; may be given several times",
+    )  # fmt: skip
+
+
 def command_line_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -113,11 +122,7 @@ def command_line_parser() -> argparse.ArgumentParser:
         description="Train a bundle: the same run as `python -m monai.bundle run training`.",
         epilog="example: unet-pipeline train bundles/em_membrane_segmentation --overlay demo max_epochs=5",
     )
-    train.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
-    train.add_argument(
-        "--overlay", action="append", default=[], metavar="NAME",
-        help="config laid over train.yaml, such as demo; may be given several times",
-    )  # fmt: skip
+    _add_training(train)
     train.add_argument(
         "-o", "--output", type=Path, metavar="FOLDER",
         help="where everything that the run writes goes (default: the bundle's folder)",
@@ -135,11 +140,7 @@ def command_line_parser() -> argparse.ArgumentParser:
         "that training in one process begins with. Data that a manifest generates are generated first.",
         epilog="example: unet-pipeline preview bundles/em_membrane_segmentation --overlay demo -n 4 -o preview.png",
     )
-    preview.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
-    preview.add_argument(
-        "--overlay", action="append", default=[], metavar="NAME",
-        help="config laid over train.yaml, such as demo; may be given several times",
-    )  # fmt: skip
+    _add_training(preview)
     preview.add_argument("-n", "--number", type=int, default=6, help="how many tiles (default: %(default)s)")
     preview.add_argument(
         "-o", "--output", type=Path, default=Path("preview.png"), metavar="FILE",

@@ -24,9 +24,6 @@ BUNDLE = ROOT / "bundles" / "em_membrane_segmentation"
 LINE = (150, 60, 60)
 FOUND = (70, 175, 245)
 
-# MONAI looks for a decoder on GPUs when it makes its own readers, and warns where there is none.
-pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
-
 
 def still_tile(corner_px: tuple[int, int], size_px: tuple[int, int] = (400, 400)) -> ExplainedTile:
     """A tile of 200 px cut straight out of an image, whose network takes 30 px at each side; weights from 3 to 7."""

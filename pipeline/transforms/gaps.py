@@ -61,15 +61,17 @@ def _nearest_objects(
             for begin, start, margin in zip(first, corner, margins, strict=True)
         )
     ]
+    if not seen.any():
+        nowhere = np.empty(0, np.intp)
+        return (nowhere, nowhere), np.empty(0), np.empty(0, np.int32)
     at = ndimage.distance_transform_edt(seen == 0, sampling=spacing, return_distances=False, return_indices=True)
     inside = tuple(slice(start - begin, start - begin + _BLOCK_PX) for begin, start in zip(first, corner, strict=True))
     rows, columns = (axis + side.start for axis, side in zip(np.nonzero(seen[inside] == 0), inside, strict=True))
     at_rows, at_columns = at[:, rows, columns]
     nearest = np.hypot((rows - at_rows) * spacing[0], (columns - at_columns) * spacing[1])
-    owner = seen[at_rows, at_columns]
-    # Where the block holds no object at all, the transform gives a place that is none.
-    near = (nearest <= farthest) & (owner != 0)
-    return (rows[near] + first[0], columns[near] + first[1]), nearest[near], owner[near]
+    near = nearest <= farthest
+    owner = seen[at_rows[near], at_columns[near]]
+    return (rows[near] + first[0], columns[near] + first[1]), nearest[near], owner
 
 
 def _distance_to_second(

@@ -196,6 +196,13 @@ def test_objects_are_told_apart_whatever_their_number() -> None:
     assert weights[2::3][:-1] == pytest.approx([10 * math.exp(-9 / 50)] * 899)
 
 
+def test_blocks_without_an_object_weigh_nothing() -> None:
+    instances = np.zeros((1500, 1100), np.int32)
+    instances[3:9, 1000:1010], instances[3:9, 1013:1020] = 1, 2
+    instances[1490:1499, 5:9], instances[1480:1486, 5:9] = 3, 4
+    assert np.abs(border_weight_map(instances) - plain_loop(instances, 10, 5)).max() <= 1e-5
+
+
 def test_parts_far_apart_cost_no_window_between_them() -> None:
     """Objects of two parts each, anywhere in the image, against the plain loop."""
     rng = np.random.default_rng(4)
