@@ -33,12 +33,13 @@ class TileDataset(Dataset):
     """A MONAI dataset that draws `tiles_per_case` tiles of each case in every epoch.
 
     Everything in `transform` before its first random part is done once for each case, when the dataset is made, and
-    kept in memory: this also checks all images and labels before training starts.
+    kept in memory: this also checks all images and labels before training starts. Where a part makes several samples
+    of a case, as `SplitSlicesd` makes slices of a volume, tiles are drawn from each of them.
 
     Args:
         data: Cases, as `Manifest.records` gives them.
         transform: A `Compose` with a random part, such as `RandTiled`.
-        tiles_per_case: Tiles of each case in one epoch, at least 1.
+        tiles_per_case: Tiles of each case (or slice of a volume) in one epoch, at least 1.
         seed: Seed of all draws.
         progress: Show a progress bar while cases are prepared.
 
@@ -66,7 +67,7 @@ class TileDataset(Dataset):
         if self.first_random is None:
             raise ConfigError("the training transforms draw nothing: tiles come from a random part such as RandTiled")
         cases = tqdm(data, desc="preparing cases", unit="case", disable=not progress, leave=False)
-        self.prepared = [transform(dict(case), end=self.first_random) for case in cases]
+        self.prepared = [sample for case in cases for sample in _samples(transform(dict(case), end=self.first_random))]
 
     def __len__(self) -> int:
         """Return the number of tiles in an epoch."""
@@ -120,6 +121,10 @@ class TileSampler(DistributedSampler[int]):
         """Yield this rank's tile numbers of the epoch."""
         first = self.epoch * self._tiles_per_epoch
         return (first + tile for tile in super().__iter__())
+
+
+def _samples(prepared: Any) -> Sequence[Any]:
+    return prepared if isinstance(prepared, list) else [prepared]
 
 
 def tile_loader(dataset: TileDataset, batch_size: int = 1, num_workers: int = 0) -> DataLoader:

@@ -40,7 +40,8 @@ class TilePictures:
         )
         margins = [(outer - inner) // 2 for outer, inner in zip(image.shape[1:], label.shape[1:], strict=True)]
         inside = image[:, margins[0] : margins[0] + label.shape[1], margins[1] : margins[1] + label.shape[2]]
-        picture = overlay_picture(inside[:1].numpy(), label.numpy().astype(np.int64), _classes(pred), weight.numpy())
+        middle = len(inside) // 2
+        picture = overlay_picture(inside[middle : middle + 1].numpy(), label.numpy().astype(np.int64), _classes(pred), weight.numpy())
         self.summary_writer.add_image("training tile", picture, trainer.state.epoch, dataformats="HWC")
 
     def _flush(self, trainer: Engine) -> None:
@@ -73,11 +74,16 @@ class BestPicture:
         if evaluator.state.iteration != 1:
             return
         case, output = evaluator.state.batch[0]["case"], evaluator.state.output[0]
+        image, label, pred = (torch.as_tensor(output[key]).float().cpu() for key in ("image", "label", "pred"))
+        caption = f"case {case}"
+        if label.ndim == 4:
+            # Of a volume, the slice that shows most of the objects; of several such the first.
+            number = int((label > 0).sum((0, 1, 2)).argmax())
+            image, label, pred = (volume[..., number] for volume in (image, label, pred))
+            caption += f", slice {number}"
+        middle = len(image) // 2  # of the slices that are channels of one, the one that the label belongs to
         self._latest = overlay_picture(
-            output["image"].float().cpu().numpy()[:1],
-            output["label"].cpu().numpy().astype(np.int64),
-            _classes(output["pred"].float().cpu()),
-            caption=f"case {case}",
+            image[middle : middle + 1].numpy(), label.numpy().astype(np.int64), _classes(pred), caption=caption
         )
 
     def _draw(self, evaluator: Engine) -> None:

@@ -1,5 +1,7 @@
 """Image files in and segmentations out. Axis order is (row, column)."""
 
+from .grid import GRID_TOLERANCE_VOXELS as GRID_TOLERANCE_VOXELS
+from .grid import check_same_grid as check_same_grid
 from .inputs import Inputs as Inputs
 from .inputs import ResultKind as ResultKind
 from .inputs import ResultPaths as ResultPaths
@@ -9,6 +11,12 @@ from .inputs import plan_results as plan_results
 from .masks import write_instances as write_instances
 from .masks import write_mask as write_mask
 from .masks import write_probability as write_probability
+from .nifti import NIFTI_SUFFIXES as NIFTI_SUFFIXES
+from .nifti import NiftiImage as NiftiImage
+from .nifti import is_nifti_name as is_nifti_name
+from .nifti import read_nifti as read_nifti
+from .nifti import write_nifti as write_nifti
+from .nifti_reader import NiftiReader as NiftiReader
 from .raster import RASTER_SUFFIXES as RASTER_SUFFIXES
 from .raster import RasterImage as RasterImage
 from .raster import read_image as read_image

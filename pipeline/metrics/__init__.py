@@ -6,5 +6,16 @@ from .em import em_scores as em_scores
 from .em import em_stack_scores as em_stack_scores
 from .em_metric import EMScores as EMScores
 from .em_metric import EMSlices as EMSlices
+from .volume_dice import DiceScore as DiceScore
+from .volume_dice import VolumeDice as VolumeDice
 
-__all__ = ["EM_THRESHOLDS", "EMCurves", "EMScores", "EMSlices", "em_scores", "em_stack_scores"]
+__all__ = [
+    "EM_THRESHOLDS",
+    "DiceScore",
+    "EMCurves",
+    "EMScores",
+    "EMSlices",
+    "VolumeDice",
+    "em_scores",
+    "em_stack_scores",
+]

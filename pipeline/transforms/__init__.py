@@ -10,8 +10,11 @@ from .instances import InteriorInstancesd as InteriorInstancesd
 from .instances import interior_instances as interior_instances
 from .resample import mirrored_index as mirrored_index
 from .resample import resample as resample
+from .same_grid import SameGridd as SameGridd
 from .separate import SeparateInstancesd as SeparateInstancesd
 from .separate import separate_touching_instances as separate_touching_instances
+from .slices import NeighbourSlicesd as NeighbourSlicesd
+from .slices import SplitSlicesd as SplitSlicesd
 from .strip_instances import StripInstances as StripInstances
 from .tile import RandTiled as RandTiled
 from .tile import TileDraw as TileDraw

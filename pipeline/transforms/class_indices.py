@@ -16,9 +16,9 @@ class ClassIndicesd(MapTransform):
     """Replace stored label values by class indices; refuse values that are not declared, and labels off their image.
 
     Args:
-        keys: Keys of labels, (1, H, W).
+        keys: Keys of labels, (1, H, W) or (1, H, W, S).
         values: Stored value -> class index, for example `{0: 0, 255: 1}`; 0 is background.
-        image_key: Key of the image, (C, H, W), whose size the labels must have; None to leave that unchecked.
+        image_key: Key of the image, (C, H, W) or (C, H, W, S), whose size the labels must have; None to leave that unchecked.
         num_classes: Classes of the network, which must be those of `values`; None to leave that unchecked.
 
     Raises:
@@ -45,12 +45,12 @@ class ClassIndicesd(MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the sample with labels of (1, H, W) int64 class indices."""
+        """Return the sample with labels of (1, ...) int64 class indices."""
         sample = dict(data)
         for key in self.keys:
             label = torch.as_tensor(sample[key])
             where = f"{key} of case '{sample.get('case', 'unnamed')}'"
-            if label.ndim != 3 or label.shape[0] != 1:
+            if label.ndim not in (3, 4) or label.shape[0] != 1:
                 raise LabelError(
                     f"{where} must have one channel, got shape {tuple(label.shape)}; save it as gray values"
                 )
