@@ -41,7 +41,9 @@ class TilePictures:
         margins = [(outer - inner) // 2 for outer, inner in zip(image.shape[1:], label.shape[1:], strict=True)]
         inside = image[:, margins[0] : margins[0] + label.shape[1], margins[1] : margins[1] + label.shape[2]]
         middle = len(inside) // 2
-        picture = overlay_picture(inside[middle : middle + 1].numpy(), label.numpy().astype(np.int64), _classes(pred), weight.numpy())
+        picture = overlay_picture(
+            inside[middle : middle + 1].numpy(), label.numpy().astype(np.int64), _classes(pred), weight.numpy()
+        )
         self.summary_writer.add_image("training tile", picture, trainer.state.epoch, dataformats="HWC")
 
     def _flush(self, trainer: Engine) -> None:

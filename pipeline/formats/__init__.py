@@ -8,6 +8,11 @@ from .inputs import ResultPaths as ResultPaths
 from .inputs import find_inputs as find_inputs
 from .inputs import image_records as image_records
 from .inputs import plan_results as plan_results
+from .itk_image import ITK_SUFFIXES as ITK_SUFFIXES
+from .itk_image import ItkImage as ItkImage
+from .itk_image import is_itk_name as is_itk_name
+from .itk_image import read_itk_image as read_itk_image
+from .itk_image import write_itk_image as write_itk_image
 from .masks import write_instances as write_instances
 from .masks import write_mask as write_mask
 from .masks import write_probability as write_probability

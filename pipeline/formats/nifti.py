@@ -5,6 +5,7 @@ Voxels are in the order of the file, (i, j, k); the affine takes their indices t
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import ImageError, MissingFileError
 from .grid import size_text
+from .voxel_checks import check_affine, check_finite
 from .whole_file import whole_file
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
@@ -32,6 +34,7 @@ _GRID_FIELDS: Final = (
 )
 # Of more the header could not tell the size (dim is int16 in NIfTI-1), and of nothing there is no image.
 _LONGEST_AXIS: Final = 2**15 - 1
+_NIFTI_2_HEADER_BYTES: Final = 540
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,7 @@ def read_nifti(path: str | os.PathLike[str]) -> NiftiImage:
     if path.stat().st_size == 0:
         raise ImageError(f"image {path} is empty (0 bytes); expected a NIfTI file; copy it again")
     with _decoding(path):
-        stored = nib.load(path)
+        stored = _load(path)
         if not isinstance(stored, nib.Nifti1Image):
             raise ImageError(
                 f"image {path} is named as NIfTI but holds {type(stored).__name__}; expected one file with header and "
@@ -101,12 +104,12 @@ def read_nifti(path: str | os.PathLike[str]) -> NiftiImage:
         _check_kind(path, stored.get_data_dtype())
         shape = _spatial_shape(path, stored.shape)
         voxels = np.asanyarray(stored.dataobj).reshape(shape, order="F")
-    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-    _check_finite(f"image {path}", voxels)
+        voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    check_finite(f"image {path}", voxels)
     header = _grid_header(stored.header)
     affine = np.asarray(stored.affine, np.float64).copy()
     affine[:3] *= _MM_PER_UNIT[header.get_xyzt_units()[0]]
-    _check_affine(f"image {path}", affine)
+    check_affine(f"image {path}", affine)
     return NiftiImage(voxels, affine, header, path)
 
 
@@ -148,7 +151,7 @@ def write_nifti(
             f"cannot write {path}: the array has the shape {array.shape}; expected two or three axes of 1 to "
             f"{_LONGEST_AXIS} voxels; drop other axes first"
         )
-    _check_finite(f"cannot write {path}: the array", array)
+    check_finite(f"cannot write {path}: the array", array)
     if isinstance(like, NiftiImage):
         if array.shape != like.voxels.shape:
             raise ImageError(
@@ -158,11 +161,11 @@ def write_nifti(
         header = like.header.copy()
     else:
         header = _header_of_affine(f"cannot write {path}: the image", np.asarray(like, np.float64))
-    header.set_data_dtype(array.dtype)
-    header.set_data_shape(array.shape)
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    # nibabel derives the affine from the header it is given, and so leaves the header as it is.
+    # With the affine that it finds in the header itself, nibabel leaves the header as it is, but for the spacings of
+    # axes that the array does not have.
     image = kind(array, header.get_best_affine(), header, dtype=array.dtype)
+    image.header["pixdim"] = header["pixdim"]
     with whole_file(path, overwrite=overwrite) as partial:
         image.to_filename(partial)
 
@@ -170,6 +173,16 @@ def write_nifti(
 def _check_suffix(path: Path) -> None:
     if not is_nifti_name(path):
         raise ImageError(f"{path} is not named as NIfTI; expected .nii or .nii.gz; save or name it so")
+
+
+def _load(path: Path) -> Any:
+    if not path.name.lower().endswith(".gz"):
+        return nib.load(path, mmap=False)
+    # Read to the end, where the checksum is; nibabel stops at the last voxel.
+    with gzip.open(path) as file:
+        content = file.read()
+    is_version_2 = _NIFTI_2_HEADER_BYTES in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+    return (nib.Nifti2Image if is_version_2 else nib.Nifti1Image).from_bytes(content)
 
 
 @contextmanager
@@ -216,27 +229,6 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(spatial)
 
 
-def _check_finite(what: str, voxels: npt.NDArray[Any]) -> None:
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        count = voxels.size - int(np.isfinite(voxels).sum())
-        raise ImageError(
-            f"{what} holds {count} voxels that are NaN or infinite; expected finite numbers; replace them first"
-        )
-
-
-def _check_affine(what: str, affine: npt.NDArray[np.float64]) -> None:
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], [0, 0, 0, 1]):
-        raise ImageError(
-            f"{what} has an affine that is not finite numbers of (4, 4) with a last row of 0 0 0 1; correct its header"
-        )
-    sides_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (sides_mm > 0).all() or abs(np.linalg.det(affine[:3, :3] / sides_mm)) < 1e-3:
-        raise ImageError(
-            f"{what} has an affine that flattens its voxels (sides {', '.join(f'{side:.3g}' for side in sides_mm)} mm, "
-            "or parallel axes); expected three directions; correct its header"
-        )
-
-
 def _grid_header(header: Any) -> Any:
     """Return a header of the same version with the fields that place the voxels, and nothing else of the old one."""
     clean = nib.Nifti2Header() if isinstance(header, nib.Nifti2Header) else nib.Nifti1Header()
@@ -246,7 +238,7 @@ def _grid_header(header: Any) -> Any:
 
 
 def _header_of_affine(what: str, affine: npt.NDArray[np.float64]) -> Any:
-    _check_affine(what, affine)
+    check_affine(what, affine)
     header = nib.Nifti1Header()
     header.set_data_shape((1, 1, 1))
     header.set_sform(affine, code="scanner")

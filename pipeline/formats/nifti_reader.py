@@ -1,7 +1,7 @@
 """A MONAI reader for NIfTI that refuses what `read_nifti` refuses.
 
-On good files it gives what `monai.data.NibabelReader` gives; that one takes colours, time series, NaN and an affine
-without thickness as they come, and passes the header's free text on.
+On good files it gives what `monai.data.NibabelReader` gives; that one takes time series for channels, and NaN, a
+damaged checksum, units other than mm and axes that point nobody knows where as they come.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ class ClassIndicesd(MapTransform):
     Args:
         keys: Keys of labels, (1, H, W) or (1, H, W, S).
         values: Stored value -> class index, for example `{0: 0, 255: 1}`; 0 is background.
-        image_key: Key of the image, (C, H, W) or (C, H, W, S), whose size the labels must have; None to leave that unchecked.
+        image_key: Key of the image, (C, H, W) or (C, H, W, S), whose size the labels must have; None to leave that
+            unchecked.
         num_classes: Classes of the network, which must be those of `values`; None to leave that unchecked.
 
     Raises:

@@ -81,8 +81,8 @@ class SplitSlicesd(MapTransform):
 def _check_volume(key: Hashable, volume: Any, sample: Mapping[Hashable, Any]) -> None:
     if volume.ndim != 4:
         raise ImageError(
-            f"{key} of case '{sample.get('case', 'unnamed')}' must be a volume (channel, row, column, slice), got shape "
-            f"{tuple(volume.shape)}; load it with ensure_channel_first"
+            f"{key} of case '{sample.get('case', 'unnamed')}' must be a volume (channel, row, column, slice), got "
+            f"shape {tuple(volume.shape)}; load it with ensure_channel_first"
         )
 
 
