@@ -9,6 +9,7 @@ from .evaluation_record import EvaluationRecord as EvaluationRecord
 from .kept_memory import keep_freed_memory as keep_freed_memory
 from .last_validation import LastValidation as LastValidation
 from .mask_writer import MaskWriter as MaskWriter
+from .nifti_mask_writer import NiftiMaskWriter as NiftiMaskWriter
 from .one_line_errors import report_errors_in_one_line as report_errors_in_one_line
 from .pictures import BestPicture as BestPicture
 from .pictures import TilePictures as TilePictures

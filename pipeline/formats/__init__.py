@@ -21,6 +21,9 @@ from .nifti import NiftiImage as NiftiImage
 from .nifti import is_nifti_name as is_nifti_name
 from .nifti import read_nifti as read_nifti
 from .nifti import write_nifti as write_nifti
+from .nifti_inputs import nifti_stem as nifti_stem
+from .nifti_inputs import plan_masks as plan_masks
+from .nifti_inputs import volume_records as volume_records
 from .nifti_reader import NiftiReader as NiftiReader
 from .raster import RASTER_SUFFIXES as RASTER_SUFFIXES
 from .raster import RasterImage as RasterImage

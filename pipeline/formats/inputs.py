@@ -205,7 +205,7 @@ def plan_results(
 def _list_folder(folder: Path, takes_zarr: bool) -> tuple[list[Path], list[Path]]:
     """Return the images of a folder in natural order, and everything else in it."""
     try:
-        entries = sorted(folder.iterdir(), key=_natural_order)
+        entries = sorted(folder.iterdir(), key=natural_order)
     except OSError as error:
         raise MissingFileError(f"folder {folder} cannot be listed: {error.strerror}; check its permissions") from error
     images = [entry for entry in entries if _is_image_name(entry, takes_zarr)]
@@ -225,7 +225,7 @@ def _is_image_name(path: Path, takes_zarr: bool) -> bool:
     return is_zarr_name(path) and takes_zarr if path.is_dir() else path.suffix.lower() in RASTER_SUFFIXES
 
 
-def _natural_order(path: Path) -> tuple[list[str | int], str]:
+def natural_order(path: Path) -> tuple[list[str | int], str]:
     """Sort key that compares numbers in names as numbers."""
     parts = re.split(r"([0-9]+)", path.name.casefold())
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name

@@ -12,11 +12,12 @@ def class_mask(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.boo
     """Return the most probable class of each pixel.
 
     Args:
-        probability: (C, H, W) of a softmax, class 0 is background; or (1, H, W) of a sigmoid for class 1.
+        probability: (C, H, W) or (C, i, j, k) of a softmax, class 0 is background; or with one channel of a sigmoid for
+            class 1.
 
     Returns:
-        (H, W): bool for one object class, True on it; uint8 class indices for more. Of equal probabilities the lowest
-        index wins.
+        Without the axis of channels: bool for one object class, True on it; uint8 class indices for more. Of equal
+        probabilities the lowest index wins.
     """
     if len(probability) == 1:
         return np.asarray(probability[0] > 0.5)

@@ -20,6 +20,7 @@ from pipeline.formats.dicom_geometry import lps_to_ras, ras_to_lps
 
 RAMP = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, -1.0]])
+NRRD_NAMES = {"float32": "float", "float64": "double"}
 OBLIQUE = np.eye(4)
 OBLIQUE[:3, :3] = TURN * [0.5, 2.0, 3.0]
 OBLIQUE[:3, 3] = [10.25, -20.5, 30.125]
@@ -30,7 +31,7 @@ def write_nrrd(path: Path, voxels: np.ndarray, space: str | None = "left-posteri
     places = ["space directions: (2,0,0) (0,3,0) (0,0,4)", "space origin: (10,20,30)"]
     lines = [
         "NRRD0004",
-        f"type: {dict(float32='float', float64='double').get(voxels.dtype.name, voxels.dtype.name)}",
+        f"type: {NRRD_NAMES.get(voxels.dtype.name, voxels.dtype.name)}",
         f"dimension: {voxels.ndim}",
         *([f"space: {space}"] if space else []),
         f"sizes: {' '.join(map(str, voxels.shape))}",
