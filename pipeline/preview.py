@@ -117,6 +117,8 @@ def tile_picture(explained: ExplainedTile) -> NDArray[np.uint8]:
     if draw is None:
         raise ConfigError("the training transforms do not tell how tiles were drawn; a preview wants RandTiled in them")
     image, label, weight = (np.asarray(torch.as_tensor(tile[key])) for key in ("image", "label", "weight"))
+    # Of slices that are channels, the one that the label belongs to.
+    shown = image[len(image) // 2][np.newaxis]
     input_px, output_px = image.shape[-1], label.shape[-1]
     margin_px = (input_px - output_px) // 2
     inside = slice(margin_px, margin_px + output_px)
@@ -129,13 +131,13 @@ def tile_picture(explained: ExplainedTile) -> NDArray[np.uint8]:
     # Drawn alone: what an object looks like beyond the output is not known.
     panels = [
         overlay_picture(
-            image[:1],
+            shown,
             lines=_grid_lines(torch.stack(folded).numpy(), draw.scale) | _frame(input_px, inside),
             caption=f"case {tile['case']}, output at row {draw.corner_px[0]}, column {draw.corner_px[1]}",
             max_panel_px=max(input_px, 16),
         ),
         overlay_picture(
-            image[:1, inside, inside],
+            shown[:, inside, inside],
             label,
             weight=weight,
             caption=f"the output; {turned}, {bent}",

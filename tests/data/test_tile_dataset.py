@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.data import TileDataset, TileSampler, tile_loader
 from pipeline.errors import ConfigError, ManifestError
 from pipeline.geometry import ValidGeometry
-from pipeline.transforms import RandTiled
+from pipeline.transforms import RandTiled, SplitSlicesd
 
 CASES = ["a", "b", "c"]
 GEOMETRY = ValidGeometry(depth=1, convs_per_block=1)  # a margin of 4 px, so that tiles may be small
@@ -193,6 +193,38 @@ def test_drawing_leaves_what_was_prepared_unchanged() -> None:
     for draw in range(20):
         dataset[draw]
     assert all(torch.equal(one, sample["image"]) for one, sample in zip(before, dataset.prepared, strict=True))
+
+
+def test_every_slice_of_a_volume_gives_its_tiles() -> None:
+    class Volumes(MapTransform):
+        """Makes volumes of 2 and 3 slices, whose pixels tell volume and slice apart."""
+
+        def __init__(self) -> None:
+            super().__init__("case")
+
+        def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+            count = {"a": 2, "b": 3}[data["case"]]
+            image = torch.full((1, 24, 33, 1), 10.0 * count) + torch.arange(count)
+            return {**data, "image": image, "label": torch.zeros_like(image).long()}
+
+    tile = RandTiled(
+        keys=["image", "label"],
+        mode=["bilinear", "nearest"],
+        output_keys="label",
+        tile_px=TILE_PX,
+        geometry=GEOMETRY,
+    )
+    transform = Compose([Volumes(), SplitSlicesd(["image", "label"]), tile])
+    tiles = TileDataset([{"case": "a"}, {"case": "b"}], transform, tiles_per_case=2, seed=5)
+    assert len(tiles) == 10
+    drawn = Counter((tile["case"], tile["slice"], round(tile["image"].mean().item())) for tile in tiles)
+    assert drawn == {
+        ("a", 0, 20): 2,
+        ("a", 1, 21): 2,
+        ("b", 0, 30): 2,
+        ("b", 1, 31): 2,
+        ("b", 2, 32): 2,
+    }
 
 
 def test_a_case_that_cannot_be_prepared_stops_before_training() -> None:

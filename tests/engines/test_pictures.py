@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
@@ -75,6 +76,32 @@ def test_the_best_picture_is_that_of_the_best_epoch(tmp_path: Path, small_traini
     saved = np.asarray(Image.open(tmp_path / "log" / "overlay.png"))
     assert np.array_equal(saved, shown[2])
     assert [path.name for path in (tmp_path / "log").iterdir()] == ["overlay.png"]
+
+
+def test_of_a_volume_the_slice_with_most_of_the_objects_is_drawn(
+    tmp_path: Path, small_training: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def draw(image: np.ndarray, label: np.ndarray, pred: np.ndarray, caption: str) -> np.ndarray:
+        drawn.update(image=image, label=label, pred=pred, caption=caption)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr("pipeline.engines.pictures.overlay_picture", draw)
+    training = small_training(scores=(0.1,))
+    pictures = BestPicture(tmp_path / "overlay.png", training.evaluator, SummaryWriter(tmp_path))
+    image, pred = torch.rand(3, 4, 5, 6), torch.rand(2, 4, 5, 6)
+    label = torch.zeros(1, 4, 5, 6, dtype=torch.int64)
+    label[0, 0, 0, 1] = label[0, 1:3, 2, 4] = 1
+    training.evaluator.state.iteration = 1
+    training.evaluator.state.batch = [{"case": "a"}]
+    training.evaluator.state.output = [{"image": image, "label": label, "pred": pred}]
+    pictures._keep_first(training.evaluator)
+    # The channels are neighbouring slices, of which the middle one is the slice itself.
+    np.testing.assert_array_equal(drawn["image"], image[1:2, ..., 4])
+    np.testing.assert_array_equal(drawn["label"], label[..., 4])
+    np.testing.assert_array_equal(drawn["pred"], pred[..., 4].argmax(0, keepdim=True))
+    assert drawn["caption"] == "case a, slice 4"
 
 
 def test_only_the_first_validation_case_is_drawn(tmp_path: Path, small_training: Callable[..., Any]) -> None:

@@ -18,6 +18,14 @@ def test_stored_values_become_class_indices() -> None:
     assert indices.tolist() == [[[0, 1, 1], [1, 0, 0]]]
 
 
+def test_labels_of_volumes_become_class_indices_too() -> None:
+    label = torch.zeros(1, 2, 3, 4)
+    label[0, 1, 2, 3] = 7
+    found = ClassIndicesd("label", {0: 0, 7: 2})({"image": torch.zeros(1, 2, 3, 4), "label": label})["label"]
+    assert found.shape == (1, 2, 3, 4)
+    assert found[0, 1, 2, 3] == found.sum() == 2
+
+
 def test_undeclared_values_are_refused_with_the_case() -> None:
     label = torch.tensor([[[0, 1, 255], [0, 0, 0]]])
     with pytest.raises(
