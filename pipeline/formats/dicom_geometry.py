@@ -1,33 +1,32 @@
-"""The one place where positions change between the patient axes of DICOM and ITK (LPS) and those of NIfTI (RAS)."""
+"""Where the voxels of a DICOM series lie: arithmetic on positions and orientations, without files.
+
+DICOM speaks LPS (x to the patient's left, y to the back, z to the head), everything else here RAS; `lps_to_ras` is the
+only place where one becomes the other. Lengths are in mm. PS3.3 C.7.6.2.1.1 defines the plane.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-_FLIPPED = np.diag([-1.0, -1.0, 1.0, 1.0])
+Array = NDArray[np.float64]
 
-
-def lps_to_ras(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return an affine to RAS mm from one to LPS mm: left becomes right, and posterior anterior.
-
-    Args:
-        affine: (4, 4), from voxel index to (left, posterior, superior) in mm.
-
-    Returns:
-        (4, 4) float64, from voxel index to (right, anterior, superior) in mm.
-    """
-    flipped: npt.NDArray[np.float64] = _FLIPPED @ np.asarray(affine, np.float64)
-    return flipped
+_FLIP_X_Y: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def ras_to_lps(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return an affine to LPS mm from one to RAS mm; the inverse of `lps_to_ras`, and the same two flips.
+def lps_to_ras(affine: ArrayLike) -> Array:
+    """Turn an affine that ends in LPS into one that ends in RAS; applied twice, it gives the affine back.
 
     Args:
-        affine: (4, 4), from voxel index to (right, anterior, superior) in mm.
+        affine: (4, 4), from any coordinates to LPS in mm.
 
     Returns:
-        (4, 4) float64, from voxel index to (left, posterior, superior) in mm.
+        (4, 4) float64, from the same coordinates to RAS in mm.
+
+    Examples:
+        >>> lps_to_ras(np.eye(4)).diagonal().tolist()
+        [-1.0, -1.0, 1.0, 1.0]
     """
-    return lps_to_ras(affine)
+    return _FLIP_X_Y @ np.asarray(affine, np.float64)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImageError, MissingFileError
-from .dicom_geometry import lps_to_ras, ras_to_lps
+from .dicom_geometry import lps_to_ras
 from .grid import size_text
 from .voxel_checks import check_affine, check_finite
 from .whole_file import whole_file
@@ -147,8 +147,9 @@ def write_itk_image(
     check_finite(f"cannot write {path}: the array", array)
     check_affine(f"cannot write {path}: the image", affine)
     volume = array if array.ndim == 3 else array[..., np.newaxis]
-    image = itk.image_from_array(np.ascontiguousarray(volume.T))
-    lps = ras_to_lps(affine)
+    # (i, j, k) with i running fastest. In the other order ITK swaps the axes of volumes that are a single row of voxels.
+    image = itk.image_from_array(np.asfortranarray(volume))
+    lps = lps_to_ras(affine)  # the same two flips lead back
     spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing_mm.tolist())
     image.SetOrigin(lps[:3, 3].tolist())

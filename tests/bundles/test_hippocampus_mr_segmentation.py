@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import re
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -197,11 +198,11 @@ SMALL = {
 def begin(processes: Any, as_options: Callable[..., list[str]], hippocampi: Path) -> Callable[..., Any]:
     """Begin `python -m monai.bundle run RUN_ID` on the real bundle."""
 
-    def run(run_id: str, configs: str, output: Path, settings: Mapping[str, Any]) -> Any:
+    def run(run_id: str, configs: str, output: Path, settings: Mapping[str, Any], **options: Any) -> Any:
         files = [str(CONFIGS / f"{name}.yaml") for name in configs.split("+")]
         words = as_options({**settings, "output_dir": str(output)})
         arguments = ["run", run_id, "--config_file", str(files), "--bundle_root", str(BUNDLE), *words]
-        return processes.start("monai.bundle", arguments, hippocampi)
+        return processes.start("monai.bundle", arguments, hippocampi, **options)
 
     return run
 
@@ -301,6 +302,36 @@ def test_evaluation_gives_the_dice_that_counting_in_the_masks_gives(
     record = json.loads((trained / "log" / "run.json").read_text(encoding="utf-8"))
     best = next(entry for entry in record["epochs"] if entry["epoch"] == record["best_epoch"])
     assert evaluation["scores"] == pytest.approx(best["scores"])
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def test_two_processes_evaluate_as_one(
+    trained: Path, begin: Callable[..., Any], of_data: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**SMALL, **of_data, "checkpoint_path": str(trained / "models" / "model.pt")}
+    one = begin("evaluating", "train+evaluate", tmp_path / "one", settings).wait()
+    assert one.status == 0, one.stderr
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    configs, out = "train+evaluate+multi_gpu_evaluate", tmp_path / "two"
+    ranks = [
+        begin(
+            "evaluating",
+            configs,
+            out,
+            {**settings, "backend": "gloo"},
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    for finished in [rank.wait() for rank in ranks]:
+        assert finished.status == 0, finished.stderr
+    evaluations = [(tmp_path / name / "log" / "evaluation.json").read_text(encoding="utf-8") for name in ("one", "two")]
+    assert evaluations[0] == evaluations[1]
 
 
 def test_a_volume_is_segmented_alike_in_every_orientation(

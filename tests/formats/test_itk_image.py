@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import ImageError, MissingFileError, OutputError
 from pipeline.formats import read_itk_image, write_itk_image
-from pipeline.formats.dicom_geometry import lps_to_ras, ras_to_lps
+from pipeline.formats.dicom_geometry import lps_to_ras
 
 RAMP = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, -1.0]])
@@ -60,7 +60,7 @@ def write_mha(path: Path, voxels: np.ndarray, element: str, extra: str = "") -> 
 def test_left_and_posterior_turn_round_and_superior_stays() -> None:
     lps = np.array([[1.0, 2, 3, 10], [4, 5, 6, 20], [7, 8, 9, 30], [0, 0, 0, 1]])
     np.testing.assert_array_equal(lps_to_ras(lps), [[-1, -2, -3, -10], [-4, -5, -6, -20], [7, 8, 9, 30], [0, 0, 0, 1]])
-    np.testing.assert_array_equal(ras_to_lps(lps_to_ras(lps)), lps)
+    np.testing.assert_array_equal(lps_to_ras(lps_to_ras(lps)), lps)
 
 
 def test_an_nrrd_in_lps_is_placed_in_ras(tmp_path: Path) -> None:
@@ -146,6 +146,13 @@ def test_what_is_written_is_read_again(
     assert image.voxels.dtype == (np.uint8 if voxels.dtype == np.bool_ else voxels.dtype)
     np.testing.assert_array_equal(image.voxels, voxels)
     np.testing.assert_allclose(image.affine, affine, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4), (4, 1, 1), (1, 4, 1), (1, 1, 1)], ids=str)
+def test_a_row_of_voxels_keeps_its_axis(shape: tuple[int, ...], tmp_path: Path) -> None:
+    voxels = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    write_itk_image(tmp_path / "a.mha", voxels, OBLIQUE)
+    np.testing.assert_array_equal(read_itk_image(tmp_path / "a.mha").voxels, voxels)
 
 
 def test_an_mha_holds_what_its_definition_says(tmp_path: Path) -> None:
