@@ -147,8 +147,9 @@ def write_itk_image(
     check_finite(f"cannot write {path}: the array", array)
     check_affine(f"cannot write {path}: the image", affine)
     volume = array if array.ndim == 3 else array[..., np.newaxis]
-    # (i, j, k) with i running fastest. In the other order ITK swaps the axes of volumes that are a single row of voxels.
-    image = itk.image_from_array(np.asfortranarray(volume))
+    # ITK takes an array for (i, j, k) if its first stride is one voxel, else for (k, j, i), and so swaps the axes of a
+    # single row of voxels, whose strides may be anything. In a new array they are what the order says.
+    image = itk.image_from_array(volume.copy(order="F"))
     lps = lps_to_ras(affine)  # the same two flips lead back
     spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing_mm.tolist())
