@@ -126,8 +126,7 @@ def write_itk_image(
     if path.suffix.lower() not in _WRITTEN_SUFFIXES:
         raise ImageError(f"cannot write {path}: expected a name that ends in {' or '.join(_WRITTEN_SUFFIXES)}")
     array = np.asarray(voxels)
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
+    array = array.astype(np.uint8 if array.dtype == np.bool_ else array.dtype.newbyteorder("="), copy=False)
     if array.dtype.name not in _WRITTEN_DTYPES:
         raise ImageError(
             f"cannot write {path}: it holds {array.dtype} values; expected one of {', '.join(_WRITTEN_DTYPES)}; "
@@ -147,9 +146,11 @@ def write_itk_image(
     check_finite(f"cannot write {path}: the array", array)
     check_affine(f"cannot write {path}: the image", affine)
     volume = array if array.ndim == 3 else array[..., np.newaxis]
-    # ITK takes an array for (i, j, k) if its first stride is one voxel, else for (k, j, i), and so swaps the axes of a
-    # single row of voxels, whose strides may be anything. In a new array they are what the order says.
-    image = itk.image_from_array(volume.copy(order="F"))
+    # `itk.image_from_array` swaps the axes of a single row of voxels, of which it cannot tell which runs fastest.
+    image = itk.Image[itk.support.types.itkCType.GetCTypeForDType(array.dtype), 3].New()
+    image.SetRegions([int(length) for length in volume.shape])
+    image.Allocate()
+    itk.array_view_from_image(image)[...] = volume.T
     lps = lps_to_ras(affine)  # the same two flips lead back
     spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing_mm.tolist())

@@ -139,8 +139,7 @@ def write_nifti(
     path = Path(path)
     _check_suffix(path)
     array = np.asarray(voxels)
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
+    array = array.astype(np.uint8 if array.dtype == np.bool_ else array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
         raise ImageError(
             f"cannot write {path}: it holds {array.dtype} values; expected integers, float32 or float64; convert them "

@@ -155,6 +155,13 @@ def test_a_row_of_voxels_keeps_its_axis(shape: tuple[int, ...], tmp_path: Path) 
     np.testing.assert_array_equal(read_itk_image(tmp_path / "a.mha").voxels, voxels)
 
 
+def test_arrays_in_foreign_order_are_written_in_native_order(tmp_path: Path) -> None:
+    write_itk_image(tmp_path / "a.mha", RAMP.astype(">i2"), OBLIQUE)
+    found = read_itk_image(tmp_path / "a.mha").voxels
+    assert found.dtype == np.dtype(np.int16)
+    np.testing.assert_array_equal(found, RAMP)
+
+
 def test_an_mha_holds_what_its_definition_says(tmp_path: Path) -> None:
     write_itk_image(tmp_path / "a.mha", RAMP, OBLIQUE)
     header, _, rest = (tmp_path / "a.mha").read_bytes().partition(b"ElementDataFile = LOCAL\n")

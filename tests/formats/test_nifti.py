@@ -249,6 +249,13 @@ def test_big_endian_files_are_read_in_native_order(tmp_path: Path) -> None:
     check_round_trip(tmp_path / "in.nii", tmp_path / "out.nii")
 
 
+def test_arrays_in_foreign_order_are_written_in_native_order(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", RAMP.astype(">i2"), OBLIQUE)
+    stored = nib.load(tmp_path / "a.nii")
+    assert stored.get_data_dtype() == np.dtype(np.int16)
+    np.testing.assert_array_equal(np.asanyarray(stored.dataobj), RAMP)
+
+
 def test_no_text_of_the_source_is_carried_over(tmp_path: Path) -> None:
     stored = nib.Nifti1Image(RAMP, OBLIQUE)
     for name in FREE_TEXT:
