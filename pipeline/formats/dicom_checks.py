@@ -1,0 +1,157 @@
+"""What all frames of a DICOM series must have, and have in common; the files that break it are named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from ..errors import ImageError
+from . import dicom_geometry as geometry
+from .dicom_frames import Frame
+from .dicom_pixels import PIXEL_ATTRIBUTES
+
+_NAMED = 5  # frames that a message names before it counts the others
+_GRAY = ("MONOCHROME1", "MONOCHROME2")
+
+
+def files_of(frames: Sequence[Frame]) -> str:
+    """Return the names of the first files, with frame numbers, and how many more there are."""
+    numbers = [frame.source.frame_number for frame in frames]
+    names = [
+        frame.file.name if number is None else f"{frame.file.name} frame {number}"
+        for frame, number in zip(frames, numbers, strict=True)
+    ]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_frames(frames: Sequence[Frame]) -> None:
+    """Refuse frames that are no gray image in a known place, and frames that do not belong together.
+
+    Raises:
+        ImageError: With the files and the rule.
+    """
+    _check_complete(frames)
+    for name, key, told in _COMMON:
+        _check_common(frames, name, key, told)
+    _check_vectors(
+        frames,
+        "Image Orientation (Patient)",
+        [frame.orientation or () for frame in frames],
+        geometry.COSINE_TOLERANCE,
+        _way_out_of_mixed(frames),
+    )
+    spacings = [frame.pixel_spacing_mm or () for frame in frames]
+    _check_vectors(
+        frames,
+        "Pixel Spacing (mm)",
+        spacings,
+        geometry.SPACING_TOLERANCE * min(map(min, spacings)),
+        _way_out_of_mixed(frames),
+    )
+
+
+def _check_complete(frames: Sequence[Frame]) -> None:
+    """Refuse frames without what is needed to read and place them."""
+
+    def refuse(broken: Callable[[Frame], bool], message: str) -> None:
+        if found := [frame for frame in frames if broken(frame)]:
+            raise ImageError(f"{files_of(found)} {message}")
+
+    refuse(
+        lambda frame: any(frame.header.get(name) in (None, "") for name in PIXEL_ATTRIBUTES),
+        f"lack one of {', '.join(PIXEL_ATTRIBUTES)}; expected an image with pixels; copy the files again, or leave "
+        "them out",
+    )
+    refuse(
+        lambda frame: (
+            int(frame.header.SamplesPerPixel) != 1 or str(frame.header.PhotometricInterpretation) not in _GRAY
+        ),
+        "hold colour; expected gray (MONOCHROME1 or MONOCHROME2); leave them out",
+    )
+    refuse(
+        lambda frame: not 1 <= int(frame.header.BitsStored) <= int(frame.header.BitsAllocated) <= 32,
+        "state impossible Bits Stored or Bits Allocated; expected at most 32 bits; export the series again",
+    )
+    refuse(
+        lambda frame: (
+            frame.position is None and frame.file.frames > 1 and "PerFrameFunctionalGroupsSequence" not in frame.header
+        ),
+        "hold several frames without functional groups, which say where each frame lies; expected classic images or "
+        "enhanced multi-frame; export the series as one of these",
+    )
+    refuse(
+        lambda frame: frame.position is None or frame.orientation is None,
+        "have no Image Position or Image Orientation (Patient); without them nobody knows where the slices lie; export "
+        "the series again, or save single images as PNG or TIFF",
+    )
+    refuse(
+        lambda frame: not geometry.is_orthonormal(frame.orientation or ()),
+        "have an Image Orientation (Patient) that is not two unit vectors at right angles; export the series again",
+    )
+    refuse(
+        lambda frame: frame.pixel_spacing_mm is None or min(frame.pixel_spacing_mm) <= 0,
+        "have no positive Pixel Spacing; expected the distances of rows and columns in mm; export the series again",
+    )
+    refuse(
+        lambda frame: frame.slope == 0,
+        "have a Rescale Slope of 0, which leaves no image; export the series again",
+    )
+
+
+# Name, value, and whether the message may quote it: identifiers of patients are never quoted.
+_COMMON: tuple[tuple[str, Callable[[Frame], Hashable], bool], ...] = (
+    ("Patient ID", lambda frame: str(frame.header.get("PatientID") or ""), False),
+    ("Study Instance UID", lambda frame: str(frame.header.get("StudyInstanceUID") or ""), False),
+    ("Modality", lambda frame: str(frame.header.get("Modality") or ""), True),
+    ("Frame of Reference UID", lambda frame: str(frame.header.get("FrameOfReferenceUID") or ""), False),
+    ("size (rows, columns)", lambda frame: (int(frame.header.Rows), int(frame.header.Columns)), True),
+    ("Photometric Interpretation", lambda frame: str(frame.header.PhotometricInterpretation), True),
+    ("Rescale Type", lambda frame: frame.units or "none", True),
+)
+
+
+def _check_common(frames: Sequence[Frame], name: str, key: Callable[[Frame], Hashable], told: bool) -> None:
+    """Refuse frames of which some have another value than most."""
+    values = [key(frame) for frame in frames]
+    counts = Counter(values)
+    if len(counts) == 1:
+        return
+    usual = counts.most_common(1)[0][0]
+    others = [frame for frame, value in zip(frames, values, strict=True) if value != usual]
+    found = f" ({', '.join(str(value) for value in counts)})" if told else ""
+    raise ImageError(
+        f"mixed {name}{found}: {files_of(others)} differ from the other {counts[usual]} slices; expected one value in a "
+        f"series; {_way_out_of_mixed(frames)}"
+    )
+
+
+def _check_vectors(
+    frames: Sequence[Frame], name: str, vectors: Sequence[Sequence[float]], tolerance: float, way_out: str
+) -> None:
+    """Refuse frames of which some have other numbers than most."""
+    numbers = np.asarray(vectors, np.float64)
+    usual = np.median(numbers, axis=0)
+    is_other = np.abs(numbers - usual).max(axis=1) > tolerance
+    if is_other.any():
+        others = [frame for frame, other in zip(frames, is_other, strict=True) if other]
+        kinds = [list(kind) for kind in np.unique(numbers.round(4), axis=0)[:3].tolist()]
+        raise ImageError(
+            f"mixed {name} ({', '.join(map(str, kinds))}): {files_of(others)} differ from most of the {len(frames)} "
+            f"slices by more than {tolerance:.2g}; expected one value in a series; {way_out}"
+        )
+
+
+def is_localizer(frame: Frame) -> bool:
+    """Tell whether an image calls itself a localizer in Image Type (PS3.3 C.8.2.1.1.1)."""
+    value = frame.header.get("ImageType") or ()
+    return "LOCALIZER" in ([value] if isinstance(value, str) else list(value))
+
+
+def _way_out_of_mixed(frames: Sequence[Frame]) -> str:
+    localizers = [frame for frame in frames if is_localizer(frame)]
+    if localizers and len(localizers) < len(frames):
+        return f"allow the repair 'localizer' to leave out {files_of(localizers)}"
+    return "put them into a folder of their own"

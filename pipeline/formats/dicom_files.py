@@ -1,0 +1,312 @@
+"""Finding the DICOM images in a folder: every file's header is read, the rest is counted, nothing is decoded."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from tqdm import tqdm
+
+from ..errors import ImageError, MissingFileError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# What pydicom raises at bytes that are not what the header announced.
+UNREADABLE: Final = (
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+_PREAMBLE_BYTES: Final = 128
+_THREADS: Final = max(2, min(8, os.cpu_count() or 1))
+_NAMED: Final = 5  # files that a message names before it counts the others
+
+NOT_DICOM: Final = "not DICOM"
+DICOMDIR: Final = "DICOMDIR"
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A DICOM file whose header was read.
+
+    Attributes:
+        path: The file.
+        name: Its path in the folder that was scanned, for messages.
+        header: Everything before the pixels.
+        pixels_at: Where the pixels begin, in bytes from the start of the file; None where the content is deflated.
+    """
+
+    path: Path
+    name: str
+    header: FileDataset = field(repr=False)
+    pixels_at: int | None
+
+    @property
+    def frames(self) -> int:
+        """Number of frames: 1 for a classic image."""
+        return int(self.header.get("NumberOfFrames") or 1)
+
+
+@dataclass(frozen=True)
+class SeriesListing:
+    """What a person chooses a series by; no names, no descriptions.
+
+    Attributes:
+        uid: Series Instance UID; empty where the files have none.
+        modality: Such as CT or MR.
+        slices: Number of frames in all files.
+        sizes_px: (rows, columns) that occur, in ascending order.
+        paths: The files, in the order of their names.
+    """
+
+    uid: str
+    modality: str
+    slices: int
+    sizes_px: tuple[tuple[int, int], ...]
+    paths: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        """Return the line of a list."""
+        sizes = " and ".join(f"{rows} × {columns}" for rows, columns in self.sizes_px)
+        return f"{self.uid or '(no UID)'} ({self.modality}, {self.slices} slices, {sizes} px)"
+
+
+@dataclass(frozen=True)
+class DicomFolder:
+    """What lies in a folder.
+
+    Attributes:
+        path: The folder, or the one file.
+        series: All image series, in the order of their UIDs.
+        files: Files of the series asked for, with their headers; of the only series where none was asked for.
+        skipped: How many files are something else, by what they are.
+        empty: Files of 0 bytes.
+        damaged: Files that begin as DICOM does and cannot be read.
+    """
+
+    path: Path
+    series: tuple[SeriesListing, ...]
+    files: tuple[DicomFile, ...] = field(repr=False)
+    skipped: Mapping[str, int]
+    empty: tuple[Path, ...]
+    damaged: tuple[Path, ...]
+
+
+def scan_dicom(
+    folder: str | os.PathLike[str], series_uid: str | None = None, *, progress: bool = False
+) -> DicomFolder:
+    """Read the headers of all files below a folder, in parallel, and group the images by series.
+
+    A file is told by its content, not by its name. `DICOMDIR` and objects without pixels of their own kind (reports,
+    structures, segmentations, doses) are counted in `skipped`, and so are files that are not DICOM. Files without the
+    128 bytes before "DICM" (PS3.10 7.1) count as DICOM where they begin with group 0002 or 0008.
+
+    Args:
+        folder: A folder, searched with all folders in it, or one file.
+        series_uid: Keep the headers of this series. None keeps them as long as there is only one.
+        progress: Show a bar on standard error.
+
+    Returns:
+        What was found. Nothing is refused here but a folder that cannot be listed.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        ImageError: If a folder or a file may not be read.
+    """
+    folder = Path(folder)
+    paths = list_files(folder)
+    skipped: Counter[str] = Counter()
+    empty: list[Path] = []
+    damaged: list[Path] = []
+    seen: dict[str, _Found] = {}
+    kept: list[DicomFile] = []
+    kept_uid = series_uid
+    with quiet_pydicom():
+        for path, found in zip(paths, in_parallel(partial(_read_header, folder), paths, "headers", progress), strict=True):
+            if isinstance(found, _Empty):
+                empty.append(path)
+            elif isinstance(found, _Damaged):
+                damaged.append(path)
+            elif isinstance(found, str):
+                skipped[found] += 1
+            else:
+                uid = str(found.header.get("SeriesInstanceUID") or "")
+                seen.setdefault(uid, _Found()).add(found)
+                # Headers take memory, and only one series is ever read: the first one here, until there is another.
+                kept_uid = uid if kept_uid is None else kept_uid
+                if uid == kept_uid:
+                    kept.append(found)
+    listings = tuple(found.listing(uid) for uid, found in sorted(seen.items()))
+    if series_uid is None and len(listings) != 1:
+        kept = []
+    return DicomFolder(folder, listings, tuple(kept), dict(sorted(skipped.items())), tuple(empty), tuple(damaged))
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return all files below a folder in the order of their names; a file gives itself.
+
+    Raises:
+        MissingFileError: If there is no such file or folder.
+        ImageError: If a folder may not be listed.
+    """
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise MissingFileError(f"DICOM folder {folder} not found; check the path")
+
+    def refuse(error: OSError) -> None:
+        raise ImageError(f"folder {error.filename} cannot be listed: {error.strerror}; check its permissions")
+
+    return sorted(
+        path
+        for root, _, names in os.walk(folder, onerror=refuse)
+        for path in map(Path(root).joinpath, names)
+        if path.is_file()
+    )
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Sequence[Item], title: str, progress: bool
+) -> Iterator[Result]:
+    """Yield what `work` gives for each item, in order, from several threads: reading and decoding wait side by side."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="dicom") as threads:
+        try:
+            yield from tqdm(
+                threads.map(work, items), title, len(items), leave=False, disable=not progress, file=sys.stderr
+            )
+        finally:
+            # After an error the rest need not be done.
+            threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from judging values and from quoting them in warnings: they may be a patient's name."""
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
+        yield
+
+
+def name_in(folder: Path, path: Path) -> str:
+    """Return the path of a file in a folder; the file alone gives its name."""
+    return path.name if path == folder else path.relative_to(folder).as_posix()
+
+
+def name_files(paths: Iterable[Path], folder: Path) -> str:
+    """Return the first files relative to their folder, and how many more there are, for a message."""
+    names = [name_in(folder, path) for path in paths]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+class _Empty:
+    """A file of 0 bytes."""
+
+
+class _Damaged:
+    """A file that begins as DICOM does and goes on otherwise."""
+
+
+@dataclass
+class _Found:
+    """What is known of a series while files come in."""
+
+    modality: str = ""
+    slices: int = 0
+    sizes_px: set[tuple[int, int]] = field(default_factory=set)
+    paths: list[Path] = field(default_factory=list)
+
+    def add(self, file: DicomFile) -> None:
+        self.modality = self.modality or str(file.header.get("Modality") or "")
+        self.slices += file.frames
+        self.sizes_px.add((int(file.header.get("Rows") or 0), int(file.header.get("Columns") or 0)))
+        self.paths.append(file.path)
+
+    def listing(self, uid: str) -> SeriesListing:
+        modality = self.modality or "no modality"
+        return SeriesListing(uid, modality, self.slices, tuple(sorted(self.sizes_px)), tuple(self.paths))
+
+
+def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | str:
+    """Read a file up to its pixels, or say what else it is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PREAMBLE_BYTES + 4)
+            if not start:
+                return _Empty()
+            if not _begins_as_dicom(start):
+                return NOT_DICOM
+            file.seek(0)
+            try:
+                header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+                is_deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+                found = DicomFile(path, name_in(folder, path), header, None if is_deflated else file.tell())
+                other = _other_object(header)
+                if other is None:
+                    _ = found.frames  # a number, or the header is damaged
+                elif start[_PREAMBLE_BYTES:] != b"DICM" and "SOPClassUID" not in header:
+                    return NOT_DICOM
+                return other or found
+            except InvalidDicomError:
+                return NOT_DICOM
+            except UNREADABLE:
+                return NOT_DICOM if start[_PREAMBLE_BYTES:] != b"DICM" else _Damaged()
+    except OSError as error:
+        raise ImageError(f"file {path} cannot be read: {error.strerror}; check its permissions") from error
+
+
+def _begins_as_dicom(start: bytes) -> bool:
+    """Tell whether a file has the DICOM prefix, or the first tags that files without it begin with."""
+    if start[_PREAMBLE_BYTES:] == b"DICM":
+        return True
+    # Group 0002 or 0008, little endian or (only ever 0008) big endian, and an element that occurs in its first place.
+    return start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and start[2:4] in (
+        b"\x00\x00",
+        b"\x01\x00",
+        b"\x05\x00",
+        b"\x08\x00",
+        b"\x00\x05",
+        b"\x00\x08",
+        b"\x16\x00",
+        b"\x00\x16",
+    )
+
+
+def _other_object(header: FileDataset) -> str | None:
+    """Return what an object is that is not an image, and None for images."""
+    stored = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
+    sop_class = UID(str(stored))
+    if sop_class == MediaStorageDirectoryStorage or "DirectoryRecordSequence" in header:
+        return DICOMDIR
+    if sop_class.type == "SOP Class":
+        return None if "Image Storage" in sop_class.name else sop_class.name
+    # An empty or a maker's own class: an image has a size, and names another modality than these.
+    modality = str(header.get("Modality") or "")
+    if "Rows" in header and modality not in ("SEG", "RTDOSE", "PR", "KO", "SR"):
+        return None
+    return f"object without SOP class ({modality})" if modality else "object without SOP class"

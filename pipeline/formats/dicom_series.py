@@ -1,0 +1,238 @@
+"""Reading a DICOM series as one volume, or refusing what cannot be placed without a guess."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from ..errors import ImageError
+from .dicom_checks import check_frames, files_of, is_localizer
+from .dicom_decoders import add_decoders
+from .dicom_files import DicomFolder, in_parallel, name_files, quiet_pydicom, scan_dicom
+from .dicom_frames import Frame, SourceFrame, UnreadableHeaderError, frames_of
+from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
+from .dicom_stack import REPAIRS, Stack, check_allowed, stack_frames
+
+_PHYSICAL_MODALITIES = ("CT", "PT")
+_ARBITRARY_UNITS = (None, "US", "UNSPECIFIED")
+
+
+@dataclass(frozen=True, eq=False)
+class DicomSeries:
+    """A series as one volume.
+
+    Attributes:
+        voxels: (row, column, slice) in modality units. Slices ascend along the normal (first direction of Image
+            Orientation cross the second): towards the head for axial images. In memory each slice is contiguous.
+            Stored integers without rescaling keep their dtype; whole slopes and intercepts give int16, or the next
+            larger that holds all; else float32.
+        affine: (4, 4) float64, from (row, column, slice) to RAS mm of the voxel's centre.
+        headers: Headers without pixels in slice order: one a file, so one a slice for classic images.
+        series_uid: Series Instance UID.
+        repairs: What was repaired, each beginning with the name in `REPAIRS`. MONOCHROME1 that was inverted is said here
+            too, though nobody need allow it.
+        frames: (slice,) where each slice came from; None for slices that the repair 'gap' made.
+        units: Rescale Type, such as HU; None where the headers name none.
+        skipped: How many files in the folder are something else, by what they are.
+    """
+
+    voxels: NDArray[Any] = field(repr=False)
+    affine: NDArray[np.float64]
+    headers: tuple[Dataset, ...] = field(repr=False)
+    series_uid: str
+    repairs: tuple[str, ...]
+    frames: tuple[SourceFrame | None, ...] = field(repr=False)
+    units: str | None
+    skipped: Mapping[str, int]
+
+
+def read_dicom_series(
+    folder: str | os.PathLike[str],
+    series_uid: str | None = None,
+    *,
+    allow: Collection[str] = (),
+    progress: bool = False,
+) -> DicomSeries:
+    """Read the one image series in a folder, or the one that is named.
+
+    Classic images and enhanced multi-frame, uncompressed or as RLE, JPEG, JPEG-LS and JPEG 2000. Slices are ordered by
+    position along the normal; numbers and names of files mean nothing. Values are `stored * slope + intercept` of each
+    slice (PS3.3 C.11.1).
+
+    MONOCHROME1 says that low values are shown white (PS3.3 C.7.6.3.1.2). In arbitrary units it is made MONOCHROME2 by
+    swapping low for high among all values that Bits Stored can hold, before rescaling, as ITK does. Where the units are
+    physical (CT, PET, or a Rescale Type) that would turn air into bone, so that such series are refused unless `allow`
+    names what is true of them: 'monochrome1-keep' or 'monochrome1-invert'.
+
+    Args:
+        folder: A folder, searched with all folders in it, or one file. Files are told by content, not by name.
+        series_uid: Series Instance UID, needed where there are several image series.
+        allow: Names of `REPAIRS`. What is named and occurs is repaired and said in `DicomSeries.repairs`.
+        progress: Show bars on standard error.
+
+    Returns:
+        The volume.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        ConfigError: If `allow` names an unknown repair.
+        ImageError: If there is no image, no series or several to choose from; if files are empty or damaged; or slices
+            are missing, doubled, displaced or tilted, have no position, differ in size, spacing, orientation, frame of
+            reference, patient, modality or units, hold colour, or end before their pixels do. The message names the
+            files.
+    """
+    allowed = check_allowed(allow)
+    folder = Path(folder)
+    add_decoders()
+    with quiet_pydicom():
+        found = scan_dicom(folder, series_uid, progress=progress)
+        with _of_folder(folder):
+            repairs = _check_files(found, series_uid, allowed)
+            frames = _frames(found, allowed, repairs)
+            check_frames(frames)
+            invert = _is_inverted(frames, allowed, repairs)
+            dtype = value_dtype(frames)
+            stack = stack_frames(frames, allowed, partial(_values, dtype=dtype, invert=invert))
+            voxels = _volume(stack, dtype, invert, progress)
+    sources: list[SourceFrame | None] = [None] * stack.slices
+    for place, frame in zip(stack.places, stack.frames, strict=True):
+        sources[place] = frame.source
+    files = dict.fromkeys(frame.file for frame in stack.frames)
+    return DicomSeries(
+        voxels=voxels,
+        affine=stack.affine,
+        headers=tuple(file.header for file in files),
+        series_uid=next((listing.uid for listing in found.series if stack.frames[0].file.path in listing.paths), ""),
+        repairs=(*repairs, *stack.repairs),
+        frames=tuple(sources),
+        units=stack.frames[0].units,
+        skipped=found.skipped,
+    )
+
+
+@contextmanager
+def _of_folder(folder: Path) -> Iterator[None]:
+    """Say of which folder an error speaks."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"DICOM series in {folder}: {error}") from error
+
+
+def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection[str]) -> list[str]:
+    """Refuse a folder from which no single, whole series can be taken; return repairs."""
+    repairs = []
+    if found.damaged:
+        raise ImageError(
+            f"{name_files(found.damaged, found.path)} begin as DICOM files do and cannot be read; they may be slices "
+            "cut short; copy them again, or move them elsewhere"
+        )
+    if found.empty:
+        named = name_files(found.empty, found.path)
+        if "empty-file" not in allowed:
+            raise ImageError(
+                f"{named} are empty (0 bytes); they may be slices; copy them again, or allow the repair 'empty-file' to "
+                "leave them out"
+            )
+        repairs.append(f"empty-file: {len(found.empty)} files of 0 bytes left out: {named}")
+    if not found.series:
+        others = ", ".join(f"{count} {kind}" for kind, count in found.skipped.items()) or "nothing"
+        raise ImageError(f"no DICOM images found ({others}); expected the files of an image series; check the folder")
+    if series_uid is None and len(found.series) > 1:
+        raise ImageError(
+            f"{len(found.series)} image series found; name one (--series UID; in Python: series_uid=): "
+            + "; ".join(map(str, found.series))
+        )
+    if not found.files:
+        raise ImageError(
+            f"no image of series {series_uid} found; there are: " + "; ".join(map(str, found.series))
+        )
+    return repairs
+
+
+def _frames(found: DicomFolder, allowed: Collection[str], repairs: list[str]) -> list[Frame]:
+    """Describe all frames, without localizers where these may be left out."""
+    frames: list[Frame] = []
+    for file in found.files:
+        try:
+            frames += frames_of(file)
+        except UnreadableHeaderError as error:
+            raise ImageError(
+                f"{file.name} has values in its header that are not what their attributes hold (a number, a position, "
+                "a functional group for each frame); export the series again"
+            ) from error
+    localizers = [frame for frame in frames if is_localizer(frame)]
+    if "localizer" in allowed and 0 < len(localizers) < len(frames):
+        repairs.append(f"localizer: {len(localizers)} localizers left out: {files_of(localizers)}")
+        frames = [frame for frame in frames if not is_localizer(frame)]
+    return frames
+
+
+def _is_inverted(frames: Sequence[Frame], allowed: Collection[str], repairs: list[str]) -> bool:
+    """Decide whether stored values are swapped to make MONOCHROME2 of MONOCHROME1."""
+    header = frames[0].header
+    if str(header.PhotometricInterpretation) != "MONOCHROME1":
+        return False
+    is_physical = header.get("Modality") in _PHYSICAL_MODALITIES or frames[0].units not in _ARBITRARY_UNITS
+    if not is_physical or "monochrome1-invert" in allowed:
+        name = "monochrome1-invert" if is_physical else "monochrome1"
+        repairs.append(f"{name}: stored values inverted within Bits Stored, MONOCHROME2 now")
+        return True
+    if "monochrome1-keep" not in allowed:
+        raise ImageError(
+            f"{files_of(frames)} are MONOCHROME1 in physical units ({frames[0].units or header.get('Modality')}); the "
+            "standard inverts only how they are shown, some makers the values; look whether air is dark, then allow the "
+            "repair 'monochrome1-keep' (values are right) or 'monochrome1-invert' (values are inverted)"
+        )
+    repairs.append("monochrome1-keep: values kept, MONOCHROME1 taken as a matter of display")
+    return False
+
+
+def _values(frame: Frame, dtype: np.dtype[Any], invert: bool) -> NDArray[Any]:
+    """Return one frame in modality units."""
+    stored = stored_values(pixel_source(frame.file), frame.index)
+    values = np.empty(stored.shape, dtype)
+    modality_values(frame, stored, values, invert=invert)
+    return values
+
+
+def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) -> NDArray[Any]:
+    """Decode all frames into one array, several at once, and fill what is missing between them."""
+    header = stack.frames[0].header
+    slices = np.empty((stack.slices, int(header.Rows), int(header.Columns)), dtype)
+    # The pixels of a multi-frame file are read once; those of classic files by the threads that decode them.
+    shared: dict[Path, PixelSource] = {
+        file.path: pixel_source(file) for file in dict.fromkeys(frame.file for frame in stack.frames) if file.frames > 1
+    }
+
+    def decode(item: tuple[int, Frame]) -> None:
+        place, frame = item
+        source = shared.get(frame.file.path) or pixel_source(frame.file)
+        modality_values(frame, stored_values(source, frame.index), slices[place], invert=invert)
+
+    items = [(int(place), frame) for place, frame in zip(stack.places, stack.frames, strict=True)]
+    for _ in in_parallel(decode, items, "slices", progress):
+        pass
+    _fill_gaps(slices, stack.places)
+    return np.moveaxis(slices, 0, -1)
+
+
+def _fill_gaps(slices: NDArray[Any], places: NDArray[np.int64]) -> None:
+    """Interpolate missing slices linearly between their neighbours; integers are rounded to the nearest."""
+    for below, above in zip(places[:-1], places[1:], strict=True):
+        for missing in range(below + 1, above):
+            weight = (missing - below) / (above - below)
+            values = (1 - weight) * slices[below].astype(np.float64) + weight * slices[above]
+            slices[missing] = values if slices.dtype.kind == "f" else np.rint(values)
+
+
+__all__ = ["REPAIRS", "DicomSeries", "read_dicom_series"]
