@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import ImageError
 from . import dicom_geometry as geometry
-from .dicom_frames import Frame
-from .dicom_pixels import PIXEL_ATTRIBUTES
+from .dicom_frames import PIXEL_ATTRIBUTES, Frame
+from .dicom_pixels import format_of
 
 _NAMED = 5  # frames that a message names before it counts the others
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
@@ -61,18 +61,16 @@ def _check_complete(frames: Sequence[Frame]) -> None:
             raise ImageError(f"{files_of(found)} {message}")
 
     refuse(
-        lambda frame: any(frame.header.get(name) in (None, "") for name in PIXEL_ATTRIBUTES),
+        lambda frame: frame.pixels is None,
         f"lack one of {', '.join(PIXEL_ATTRIBUTES)}; expected an image with pixels; copy the files again, or leave "
         "them out",
     )
     refuse(
-        lambda frame: (
-            int(frame.header.SamplesPerPixel) != 1 or str(frame.header.PhotometricInterpretation) not in _GRAY
-        ),
+        lambda frame: format_of(frame).samples != 1 or format_of(frame).photometric not in _GRAY,
         "hold colour; expected gray (MONOCHROME1 or MONOCHROME2); leave them out",
     )
     refuse(
-        lambda frame: not 1 <= int(frame.header.BitsStored) <= int(frame.header.BitsAllocated) <= 32,
+        lambda frame: not 1 <= format_of(frame).bits_stored <= format_of(frame).bits_allocated <= 32,
         "state impossible Bits Stored or Bits Allocated; expected at most 32 bits; export the series again",
     )
     refuse(
@@ -105,10 +103,10 @@ def _check_complete(frames: Sequence[Frame]) -> None:
 _COMMON: tuple[tuple[str, Callable[[Frame], Hashable], bool], ...] = (
     ("Patient ID", lambda frame: str(frame.header.get("PatientID") or ""), False),
     ("Study Instance UID", lambda frame: str(frame.header.get("StudyInstanceUID") or ""), False),
-    ("Modality", lambda frame: str(frame.header.get("Modality") or ""), True),
+    ("Modality", lambda frame: frame.modality, True),
     ("Frame of Reference UID", lambda frame: str(frame.header.get("FrameOfReferenceUID") or ""), False),
-    ("size (rows, columns)", lambda frame: (int(frame.header.Rows), int(frame.header.Columns)), True),
-    ("Photometric Interpretation", lambda frame: str(frame.header.PhotometricInterpretation), True),
+    ("size (rows, columns)", lambda frame: (format_of(frame).rows, format_of(frame).columns), True),
+    ("Photometric Interpretation", lambda frame: format_of(frame).photometric, True),
     ("Rescale Type", lambda frame: frame.units or "none", True),
 )
 
@@ -123,8 +121,8 @@ def _check_common(frames: Sequence[Frame], name: str, key: Callable[[Frame], Has
     others = [frame for frame, value in zip(frames, values, strict=True) if value != usual]
     found = f" ({', '.join(str(value) for value in counts)})" if told else ""
     raise ImageError(
-        f"mixed {name}{found}: {files_of(others)} differ from the other {counts[usual]} slices; expected one value in a "
-        f"series; {_way_out_of_mixed(frames)}"
+        f"mixed {name}{found}: {files_of(others)} differ from the other {counts[usual]} slices; expected one value "
+        f"in a series; {_way_out_of_mixed(frames)}"
     )
 
 

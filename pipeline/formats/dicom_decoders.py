@@ -8,7 +8,7 @@ and is a dependency already. What surrounds the codestream (fragments, signs, un
 from __future__ import annotations
 
 import functools
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import imagecodecs
 import numpy as np
@@ -25,7 +25,7 @@ COMPRESSED: Final = (*_JPEG, *_JPEG_LS, *_JPEG_2000, *_RLE)
 """The compressed transfer syntaxes that can be read (PS3.5 A.4)."""
 
 # pydicom asks a plugin for these names when it is added.
-DECODER_DEPENDENCIES: Final = {syntax: ("imagecodecs",) for syntax in COMPRESSED}
+DECODER_DEPENDENCIES: Final = dict.fromkeys(COMPRESSED, ("imagecodecs",))
 
 _END_OF_IMAGE: Final = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 
@@ -79,7 +79,7 @@ def decode_frame(source: bytes, runner: base.DecodeRunner) -> bytes:
     runner.set_option("bits_allocated", 8 * pixels.dtype.itemsize)
     if runner.samples_per_pixel > 1:
         runner.set_option("planar_configuration", 0)
-    return cast(bytes, pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes())
+    return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _decode_rle(source: bytes, runner: base.DecodeRunner) -> bytes:

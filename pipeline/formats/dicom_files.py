@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import sys
@@ -43,6 +44,7 @@ UNREADABLE: Final = (
 )
 
 _PREAMBLE_BYTES: Final = 128
+_HEADER_BYTES: Final = 2**17  # holds the header of nearly every classic image
 _THREADS: Final = max(2, min(8, os.cpu_count() or 1))
 _NAMED: Final = 5  # files that a message names before it counts the others
 
@@ -117,9 +119,7 @@ class DicomFolder:
     damaged: tuple[Path, ...]
 
 
-def scan_dicom(
-    folder: str | os.PathLike[str], series_uid: str | None = None, *, progress: bool = False
-) -> DicomFolder:
+def scan_dicom(folder: str | os.PathLike[str], series_uid: str | None = None, *, progress: bool = False) -> DicomFolder:
     """Read the headers of all files below a folder, in parallel, and group the images by series.
 
     A file is told by its content, not by its name. `DICOMDIR` and objects without pixels of their own kind (reports,
@@ -147,7 +147,9 @@ def scan_dicom(
     kept: list[DicomFile] = []
     kept_uid = series_uid
     with quiet_pydicom():
-        for path, found in zip(paths, in_parallel(partial(_read_header, folder), paths, "headers", progress), strict=True):
+        for path, found in zip(
+            paths, in_parallel(partial(_read_header, folder), paths, "headers", progress), strict=True
+        ):
             if isinstance(found, _Empty):
                 empty.append(path)
             elif isinstance(found, _Damaged):
@@ -190,9 +192,7 @@ def list_files(folder: Path) -> list[Path]:
     )
 
 
-def in_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], title: str, progress: bool
-) -> Iterator[Result]:
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: str, progress: bool) -> Iterator[Result]:
     """Yield what `work` gives for each item, in order, from several threads: reading and decoding wait side by side."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="dicom") as threads:
         try:
@@ -255,34 +255,49 @@ class _Found:
 def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | str:
     """Read a file up to its pixels, or say what else it is."""
     try:
-        with path.open("rb") as file:
-            start = file.read(_PREAMBLE_BYTES + 4)
-            if not start:
+        # One long read: after each short one another thread may hold the interpreter for milliseconds.
+        with path.open("rb", buffering=0) as file:
+            content = file.read(_HEADER_BYTES)
+            if not content:
                 return _Empty()
-            if not _begins_as_dicom(start):
+            if not _begins_as_dicom(content):
                 return NOT_DICOM
-            file.seek(0)
-            try:
-                header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-                is_deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-                found = DicomFile(path, name_in(folder, path), header, None if is_deflated else file.tell())
-                other = _other_object(header)
-                if other is None:
-                    _ = found.frames  # a number, or the header is damaged
-                elif start[_PREAMBLE_BYTES:] != b"DICM" and "SOPClassUID" not in header:
-                    return NOT_DICOM
-                return other or found
-            except InvalidDicomError:
-                return NOT_DICOM
-            except UNREADABLE:
-                return NOT_DICOM if start[_PREAMBLE_BYTES:] != b"DICM" else _Damaged()
+            header, pixels_at = _parsed(content)
+            if len(content) == _HEADER_BYTES and (header is None or pixels_at == len(content)):
+                content += file.read()
+                header, pixels_at = _parsed(content)
     except OSError as error:
         raise ImageError(f"file {path} cannot be read: {error.strerror}; check its permissions") from error
+    if header is None:
+        return _Damaged() if _has_prefix(content) else NOT_DICOM
+    other = _other_object(header)
+    if other is not None:
+        return other if _has_prefix(content) or "SOPClassUID" in header else NOT_DICOM
+    header.filename = str(path)
+    is_deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    return DicomFile(path, name_in(folder, path), header, None if is_deflated else pixels_at)
+
+
+def _parsed(content: bytes) -> tuple[FileDataset | None, int]:
+    """Parse the header of a file; None where it is damaged. Return also where it ends."""
+    stream = io.BytesIO(content)
+    try:
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+        int(header.get("NumberOfFrames") or 1)
+    except (InvalidDicomError, *UNREADABLE):
+        return None, 0
+    # pydicom would keep the content for as long as the header.
+    header.buffer = None
+    return header, stream.tell()
+
+
+def _has_prefix(start: bytes) -> bool:
+    return start[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == b"DICM"
 
 
 def _begins_as_dicom(start: bytes) -> bool:
     """Tell whether a file has the DICOM prefix, or the first tags that files without it begin with."""
-    if start[_PREAMBLE_BYTES:] == b"DICM":
+    if _has_prefix(start):
         return True
     # Group 0002 or 0008, little endian or (only ever 0008) big endian, and an element that occurs in its first place.
     return start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and start[2:4] in (

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydicom.dataset import Dataset
 
 from .dicom_files import UNREADABLE, DicomFile
+
+PIXEL_ATTRIBUTES: Final = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+)
 
 
 class SourceFrame(NamedTuple):
@@ -26,6 +36,28 @@ class SourceFrame(NamedTuple):
     frame_number: int | None
 
 
+@dataclass(frozen=True)
+class PixelFormat:
+    """How the pixels of a file are stored (PS3.3 C.7.6.3), and what its image is and belongs to.
+
+    The values are taken from the header once: each look-up there costs more than decoding a row of pixels.
+    """
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    is_signed: bool
+    samples: int
+    photometric: str
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """The lowest and highest value that Bits Stored can hold."""
+        half = 2 ** (self.bits_stored - 1)
+        return (-half, half - 1) if self.is_signed else (0, 2 * half - 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One slice as its header describes it; None where the header does not.
@@ -34,6 +66,7 @@ class Frame:
         file: Where it is.
         index: Index of the frame in the file, from 0.
         source: The same for people and for references.
+        pixels: How the pixels are stored; None where the header does not say all of it.
         orientation: Image Orientation (Patient), six cosines.
         position: Image Position (Patient), LPS mm.
         pixel_spacing_mm: Between rows, then between columns.
@@ -41,11 +74,14 @@ class Frame:
         slope: Rescale Slope; 1 where there is none.
         intercept: Rescale Intercept; 0 where there is none.
         units: Rescale Type; HU for CT images that do not say (PS3.3 C.8.2.1.1.6).
+        modality: Such as CT; empty where the header does not say.
+        lookup: The header, where it has a Modality LUT instead of slope and intercept.
     """
 
     file: DicomFile
     index: int
     source: SourceFrame
+    pixels: PixelFormat | None
     orientation: tuple[float, ...] | None
     position: tuple[float, ...] | None
     pixel_spacing_mm: tuple[float, ...] | None
@@ -53,7 +89,8 @@ class Frame:
     slope: float
     intercept: float
     units: str | None
-    lookup: Dataset | None = field(default=None)
+    modality: str
+    lookup: Dataset | None = field(repr=False)
 
     @property
     def header(self) -> Dataset:
@@ -82,13 +119,16 @@ def frames_of(file: DicomFile) -> list[Frame]:
 
 def _frames(file: DicomFile) -> Iterator[Frame]:
     header = file.header
-    uid = str(header.get("SOPInstanceUID") or "")
+    uid = str(header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or "")
+    pixels, modality = _pixel_format(header), str(header.get("Modality") or "")
+    lookup = header if "ModalityLUTSequence" in header else None
     shared = _first(header, "SharedFunctionalGroupsSequence")
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     has_groups = shared is not None or bool(per_frame)
-    if per_frame and len(per_frame) != file.frames:
+    count = file.frames
+    if per_frame and len(per_frame) != count:
         raise UnreadableHeaderError
-    for index in range(file.frames):
+    for index in range(count):
         own = per_frame[index] if per_frame else None
         places = [groups for groups in (own, shared) if groups is not None]
 
@@ -98,7 +138,7 @@ def _frames(file: DicomFile) -> Iterator[Frame]:
             return next((item for item in found if item is not None), header)
 
         # Without functional groups, the one position in the header of a multi-frame file is not that of each frame.
-        is_placed = has_groups or file.frames == 1
+        is_placed = has_groups or count == 1
         measures, values = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
         orientation = _numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
         position = _numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3)
@@ -108,16 +148,26 @@ def _frames(file: DicomFile) -> Iterator[Frame]:
         yield Frame(
             file,
             index,
-            SourceFrame(file.path, uid, index + 1 if has_groups or file.frames > 1 else None),
+            SourceFrame(file.path, uid, index + 1 if has_groups or count > 1 else None),
+            pixels,
             orientation if is_placed else None,
             position if is_placed else None,
             _numbers(measures, "PixelSpacing", 2),
             None if spacing is None else abs(spacing),
             1.0 if slope is None else slope,
             0.0 if intercept is None else intercept,
-            units or ("HU" if header.get("Modality") == "CT" else None),
-            header if "ModalityLUTSequence" in header else None,
+            units or ("HU" if modality == "CT" else None),
+            modality,
+            lookup,
         )
+
+
+def _pixel_format(header: Dataset) -> PixelFormat | None:
+    values: list[Any] = [header.get(name) for name in PIXEL_ATTRIBUTES]
+    if any(value is None or value == "" for value in values):
+        return None
+    rows, columns, allocated, stored, representation, samples = map(int, values[:-1])
+    return PixelFormat(rows, columns, allocated, stored, bool(representation), samples, str(values[-1]))
 
 
 def _first(place: Dataset, name: str) -> Dataset | None:

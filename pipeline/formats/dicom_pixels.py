@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,28 +10,19 @@ from typing import Any, Final
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_dataset
-from pydicom.pixels import apply_modality_lut
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ..errors import ImageError
 from .dicom_decoders import COMPRESSED, PLUGIN
 from .dicom_files import UNREADABLE, DicomFile
-from .dicom_frames import Frame
+from .dicom_frames import Frame, PixelFormat
 
 Pixels = NDArray[Any]
 
-PIXEL_ATTRIBUTES: Final = (
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-)
 _NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _WHOLE_DTYPES: Final = (np.int16, np.int32, np.int64)
 
@@ -45,13 +37,14 @@ class PixelSource:
     transfer_syntax: UID
 
 
-def pixel_source(file: DicomFile) -> PixelSource:
-    """Read the part of a file that holds its pixels.
+def pixel_source(frame: Frame) -> PixelSource:
+    """Read the part of a file that holds its pixels, those of all its frames.
 
     Raises:
         ImageError: If the file ends before its pixels, holds other than integers, or is compressed in a way that
             cannot be read.
     """
+    file, pixels = frame.file, format_of(frame)
     header = file.header
     syntax = _transfer_syntax(header)
     if syntax not in (*COMPRESSED, *_NATIVE, pydicom.uid.DeflatedExplicitVRLittleEndian):
@@ -66,13 +59,13 @@ def pixel_source(file: DicomFile) -> PixelSource:
         raise _truncated(file, "ends before its pixels do")
     element = rest["PixelData"]
     options: dict[str, Any] = {
-        "rows": int(header.Rows),
-        "columns": int(header.Columns),
-        "samples_per_pixel": int(header.SamplesPerPixel),
-        "photometric_interpretation": str(header.PhotometricInterpretation),
-        "bits_allocated": int(header.BitsAllocated),
-        "bits_stored": int(header.BitsStored),
-        "pixel_representation": int(header.PixelRepresentation),
+        "rows": pixels.rows,
+        "columns": pixels.columns,
+        "samples_per_pixel": pixels.samples,
+        "photometric_interpretation": pixels.photometric,
+        "bits_allocated": pixels.bits_allocated,
+        "bits_stored": pixels.bits_stored,
+        "pixel_representation": int(pixels.is_signed),
         "number_of_frames": file.frames,
         "pixel_keyword": "PixelData",
         "pixel_vr": element.VR,
@@ -121,10 +114,11 @@ def value_dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
     if any(frame.lookup is not None for frame in frames):
         return np.dtype(np.float32)
     if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
-        return np.result_type(*{_stored_dtype(frame.header) for frame in frames})
+        return np.result_type(*{_stored_dtype(format_of(frame)) for frame in frames})
     if not all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames):
         return np.dtype(np.float32)
-    ends = {end * frame.slope + frame.intercept for frame in frames for end in stored_range(frame.header)}
+    kinds = {(frame.slope, frame.intercept, format_of(frame).stored_range) for frame in frames}
+    ends = {end * slope + intercept for slope, intercept, stored in kinds for end in stored}
     for dtype in _WHOLE_DTYPES:
         if min(ends) >= np.iinfo(dtype).min and max(ends) <= np.iinfo(dtype).max:
             return np.dtype(dtype)
@@ -142,7 +136,7 @@ def modality_values(frame: Frame, stored: Pixels, out: Pixels, *, invert: bool) 
             MONOCHROME2.
     """
     if invert:
-        low, high = stored_range(frame.header)
+        low, high = format_of(frame).stored_range
         stored = (low + high - stored.astype(np.int64)).astype(stored.dtype)
     if frame.lookup is not None:
         out[...] = apply_modality_lut(stored, frame.lookup)
@@ -151,22 +145,25 @@ def modality_values(frame: Frame, stored: Pixels, out: Pixels, *, invert: bool) 
     elif out.dtype.kind == "f":
         out[...] = stored * np.float64(frame.slope) + frame.intercept
     else:
-        np.multiply(stored, int(frame.slope), out=out, dtype=out.dtype, casting="unsafe")
+        # Stored values that the dtype cannot hold come back from where they wrapped around: the sum does fit.
+        out[...] = stored
+        if frame.slope != 1:
+            out *= out.dtype.type(frame.slope)
         out += out.dtype.type(frame.intercept)
 
 
-def stored_range(header: Dataset) -> tuple[int, int]:
-    """Return the lowest and highest value that Bits Stored can hold."""
-    bits = int(header.BitsStored)
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if int(header.PixelRepresentation) else (0, 2**bits - 1)
+def format_of(frame: Frame) -> PixelFormat:
+    """Return how the pixels of a frame are stored; `check_frames` made sure that it is known."""
+    if frame.pixels is None:
+        raise ImageError(f"{frame.file.name} does not say how its pixels are stored; export the series again")
+    return frame.pixels
 
 
-def _stored_dtype(header: Dataset) -> np.dtype[Any]:
-    bits = max(int(header.BitsAllocated), 8)
-    return np.dtype(f"{'i' if int(header.PixelRepresentation) else 'u'}{bits // 8}")
+def _stored_dtype(pixels: PixelFormat) -> np.dtype[Any]:
+    return np.dtype(f"{'i' if pixels.is_signed else 'u'}{max(pixels.bits_allocated, 8) // 8}")
 
 
-def _transfer_syntax(header: pydicom.FileDataset) -> UID:
+def _transfer_syntax(header: FileDataset) -> UID:
     """Return the transfer syntax, or the one that a file without it was parsed by."""
     stated = header.file_meta.get("TransferSyntaxUID")
     if stated:
@@ -180,10 +177,11 @@ def _rest(file: DicomFile, syntax: UID) -> Dataset:
     try:
         if file.pixels_at is None:
             return pydicom.dcmread(file.path)
-        with file.path.open("rb") as content:
-            content.seek(file.pixels_at)
-            is_implicit, is_little = file.header.original_encoding
-            return read_dataset(content, bool(is_implicit), bool(is_little))
+        with file.path.open("rb", buffering=0) as stream:
+            stream.seek(file.pixels_at)
+            content = stream.read()
+        is_implicit, is_little = file.header.original_encoding
+        return read_dataset(io.BytesIO(content), bool(is_implicit), bool(is_little))
     except OSError as error:
         raise ImageError(f"file {file.path} cannot be read: {error.strerror}; check its permissions") from error
     except UNREADABLE as error:

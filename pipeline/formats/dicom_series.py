@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from .dicom_checks import check_frames, files_of, is_localizer
 from .dicom_decoders import add_decoders
 from .dicom_files import DicomFolder, in_parallel, name_files, quiet_pydicom, scan_dicom
 from .dicom_frames import Frame, SourceFrame, UnreadableHeaderError, frames_of
-from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
-from .dicom_stack import REPAIRS, Stack, check_allowed, stack_frames
+from .dicom_pixels import PixelSource, format_of, modality_values, pixel_source, stored_values, value_dtype
+from .dicom_stack import Stack, check_allowed, stack_frames
 
 _PHYSICAL_MODALITIES = ("CT", "PT")
 _ARBITRARY_UNITS = (None, "US", "UNSPECIFIED")
@@ -38,8 +39,8 @@ class DicomSeries:
         affine: (4, 4) float64, from (row, column, slice) to RAS mm of the voxel's centre.
         headers: Headers without pixels in slice order: one a file, so one a slice for classic images.
         series_uid: Series Instance UID.
-        repairs: What was repaired, each beginning with the name in `REPAIRS`. MONOCHROME1 that was inverted is said here
-            too, though nobody need allow it.
+        repairs: What was repaired, each beginning with the name of the repair. MONOCHROME1 that was inverted is
+            said here too, though nobody need allow it.
         frames: (slice,) where each slice came from; None for slices that the repair 'gap' made.
         units: Rescale Type, such as HU; None where the headers name none.
         skipped: How many files in the folder are something else, by what they are.
@@ -76,7 +77,7 @@ def read_dicom_series(
     Args:
         folder: A folder, searched with all folders in it, or one file. Files are told by content, not by name.
         series_uid: Series Instance UID, needed where there are several image series.
-        allow: Names of `REPAIRS`. What is named and occurs is repaired and said in `DicomSeries.repairs`.
+        allow: Names in `pipeline.formats.REPAIRS`: what is named and occurs is repaired, and said in `repairs`.
         progress: Show bars on standard error.
 
     Returns:
@@ -140,8 +141,8 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
         named = name_files(found.empty, found.path)
         if "empty-file" not in allowed:
             raise ImageError(
-                f"{named} are empty (0 bytes); they may be slices; copy them again, or allow the repair 'empty-file' to "
-                "leave them out"
+                f"{named} are empty (0 bytes); they may be slices; copy them again, or allow the repair 'empty-file' "
+                "to leave them out"
             )
         repairs.append(f"empty-file: {len(found.empty)} files of 0 bytes left out: {named}")
     if not found.series:
@@ -153,9 +154,7 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
             + "; ".join(map(str, found.series))
         )
     if not found.files:
-        raise ImageError(
-            f"no image of series {series_uid} found; there are: " + "; ".join(map(str, found.series))
-        )
+        raise ImageError(f"no image of series {series_uid} found; there are: " + "; ".join(map(str, found.series)))
     return repairs
 
 
@@ -179,19 +178,19 @@ def _frames(found: DicomFolder, allowed: Collection[str], repairs: list[str]) ->
 
 def _is_inverted(frames: Sequence[Frame], allowed: Collection[str], repairs: list[str]) -> bool:
     """Decide whether stored values are swapped to make MONOCHROME2 of MONOCHROME1."""
-    header = frames[0].header
-    if str(header.PhotometricInterpretation) != "MONOCHROME1":
+    first = frames[0]
+    if format_of(first).photometric != "MONOCHROME1":
         return False
-    is_physical = header.get("Modality") in _PHYSICAL_MODALITIES or frames[0].units not in _ARBITRARY_UNITS
+    is_physical = first.modality in _PHYSICAL_MODALITIES or first.units not in _ARBITRARY_UNITS
     if not is_physical or "monochrome1-invert" in allowed:
         name = "monochrome1-invert" if is_physical else "monochrome1"
         repairs.append(f"{name}: stored values inverted within Bits Stored, MONOCHROME2 now")
         return True
     if "monochrome1-keep" not in allowed:
         raise ImageError(
-            f"{files_of(frames)} are MONOCHROME1 in physical units ({frames[0].units or header.get('Modality')}); the "
-            "standard inverts only how they are shown, some makers the values; look whether air is dark, then allow the "
-            "repair 'monochrome1-keep' (values are right) or 'monochrome1-invert' (values are inverted)"
+            f"{files_of(frames)} are MONOCHROME1 in physical units ({first.units or first.modality}); the "
+            "standard inverts only how they are shown, some makers the values; look whether air is dark, then allow "
+            "the repair 'monochrome1-keep' (values are right) or 'monochrome1-invert' (values are inverted)"
         )
     repairs.append("monochrome1-keep: values kept, MONOCHROME1 taken as a matter of display")
     return False
@@ -199,7 +198,7 @@ def _is_inverted(frames: Sequence[Frame], allowed: Collection[str], repairs: lis
 
 def _values(frame: Frame, dtype: np.dtype[Any], invert: bool) -> NDArray[Any]:
     """Return one frame in modality units."""
-    stored = stored_values(pixel_source(frame.file), frame.index)
+    stored = stored_values(pixel_source(frame), frame.index)
     values = np.empty(stored.shape, dtype)
     modality_values(frame, stored, values, invert=invert)
     return values
@@ -207,16 +206,17 @@ def _values(frame: Frame, dtype: np.dtype[Any], invert: bool) -> NDArray[Any]:
 
 def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) -> NDArray[Any]:
     """Decode all frames into one array, several at once, and fill what is missing between them."""
-    header = stack.frames[0].header
-    slices = np.empty((stack.slices, int(header.Rows), int(header.Columns)), dtype)
+    pixels = format_of(stack.frames[0])
+    slices = np.empty((stack.slices, pixels.rows, pixels.columns), dtype)
     # The pixels of a multi-frame file are read once; those of classic files by the threads that decode them.
-    shared: dict[Path, PixelSource] = {
-        file.path: pixel_source(file) for file in dict.fromkeys(frame.file for frame in stack.frames) if file.frames > 1
-    }
+    shared: dict[Path, PixelSource] = {}
+    for frame in stack.frames:
+        if frame.source.frame_number is not None and frame.file.path not in shared:
+            shared[frame.file.path] = pixel_source(frame)
 
     def decode(item: tuple[int, Frame]) -> None:
         place, frame = item
-        source = shared.get(frame.file.path) or pixel_source(frame.file)
+        source = shared.get(frame.file.path) or pixel_source(frame)
         modality_values(frame, stored_values(source, frame.index), slices[place], invert=invert)
 
     items = [(int(place), frame) for place, frame in zip(stack.places, stack.frames, strict=True)]
@@ -228,11 +228,8 @@ def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) ->
 
 def _fill_gaps(slices: NDArray[Any], places: NDArray[np.int64]) -> None:
     """Interpolate missing slices linearly between their neighbours; integers are rounded to the nearest."""
-    for below, above in zip(places[:-1], places[1:], strict=True):
+    for below, above in itertools.pairwise(places):
         for missing in range(below + 1, above):
             weight = (missing - below) / (above - below)
             values = (1 - weight) * slices[below].astype(np.float64) + weight * slices[above]
             slices[missing] = values if slices.dtype.kind == "f" else np.rint(values)
-
-
-__all__ = ["REPAIRS", "DicomSeries", "read_dicom_series"]

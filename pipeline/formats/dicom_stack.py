@@ -29,7 +29,7 @@ REPAIRS: Final[dict[str, str]] = {
     "empty-file": "leave out files of 0 bytes",
     "gap": "fill missing slices by linear interpolation between their neighbours",
     "localizer": "leave out images that call themselves LOCALIZER in Image Type",
-    "monochrome1-invert": "MONOCHROME1 in physical units: invert the stored values, as if their maker had inverted them",
+    "monochrome1-invert": "MONOCHROME1 in physical units: invert the stored values, as some makers did",
     "monochrome1-keep": "MONOCHROME1 in physical units: keep the values, as the standard has it",
     "slice-spacing": "take 1 mm for a single slice whose header gives no thickness",
     "tilt": "keep the pixels of a tilted gantry and say the shear in the affine",
@@ -191,13 +191,13 @@ def _places(
         )
     if "gap" not in allowed:
         raise ImageError(
-            f"{found}: {len(missing)} missing on a grid of {steps.min():.4g} mm; expected one spacing; copy the missing "
-            "files, or allow the repair 'gap' to interpolate them"
+            f"{found}: {len(missing)} missing on a grid of {steps.min():.4g} mm; expected one spacing; copy the "
+            "missing files, or allow the repair 'gap' to interpolate them"
         )
     if len(missing) >= len(frames):
         raise ImageError(
-            f"{found}: {len(missing)} of {len(missing) + len(frames)} slices missing; the repair 'gap' fills fewer than "
-            "there are; copy the missing files"
+            f"{found}: {len(missing)} of {len(missing) + len(frames)} slices missing; the repair 'gap' fills fewer "
+            "than there are; copy the missing files"
         )
     count = f"{len(missing)} of {len(missing) + len(frames)} slices"
     repairs.append(f"gap: {count} interpolated: {', '.join(map(str, missing))} (counted from 0)")
