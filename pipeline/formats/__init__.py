@@ -1,7 +1,19 @@
-"""Image files in and segmentations out. Axis order is (row, column)."""
+"""Image files in and segmentations out. Axis order is (row, column), and (row, column, slice) for volumes."""
 
 from .grid import GRID_TOLERANCE_VOXELS as GRID_TOLERANCE_VOXELS
 from .grid import check_same_grid as check_same_grid
+from .dicom_files import DicomFile as DicomFile
+from .dicom_files import DicomFolder as DicomFolder
+from .dicom_files import SeriesListing as SeriesListing
+from .dicom_files import scan_dicom as scan_dicom
+from .dicom_frames import SourceFrame as SourceFrame
+from .dicom_geometry import lps_to_ras as lps_to_ras
+from .dicom_reader import DicomSeriesReader as DicomSeriesReader
+from .dicom_series import DicomSeries as DicomSeries
+from .dicom_series import read_dicom_series as read_dicom_series
+from .dicom_stack import REPAIRS as REPAIRS
+from .dicom_writer import MadeUpPatient as MadeUpPatient
+from .dicom_writer import write_dicom_series as write_dicom_series
 from .inputs import Inputs as Inputs
 from .inputs import ResultKind as ResultKind
 from .inputs import ResultPaths as ResultPaths
