@@ -10,7 +10,6 @@ import numpy as np
 from ..errors import ImageError
 from . import dicom_geometry as geometry
 from .dicom_frames import PIXEL_ATTRIBUTES, Frame
-from .dicom_pixels import format_of
 
 _NAMED = 5  # frames that a message names before it counts the others
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
@@ -39,11 +38,11 @@ def check_frames(frames: Sequence[Frame]) -> None:
     _check_vectors(
         frames,
         "Image Orientation (Patient)",
-        [frame.orientation or () for frame in frames],
+        [frame.facts.orientation or () for frame in frames],
         geometry.COSINE_TOLERANCE,
         _way_out_of_mixed(frames),
     )
-    spacings = [frame.pixel_spacing_mm or () for frame in frames]
+    spacings = [frame.facts.pixel_spacing_mm or () for frame in frames]
     _check_vectors(
         frames,
         "Pixel Spacing (mm)",
@@ -61,53 +60,55 @@ def _check_complete(frames: Sequence[Frame]) -> None:
             raise ImageError(f"{files_of(found)} {message}")
 
     refuse(
-        lambda frame: frame.pixels is None,
+        lambda frame: frame.facts.pixels is None,
         f"lack one of {', '.join(PIXEL_ATTRIBUTES)}; expected an image with pixels; copy the files again, or leave "
         "them out",
     )
     refuse(
-        lambda frame: format_of(frame).samples != 1 or format_of(frame).photometric not in _GRAY,
+        lambda frame: frame.pixels.samples != 1 or frame.pixels.photometric not in _GRAY,
         "hold colour; expected gray (MONOCHROME1 or MONOCHROME2); leave them out",
     )
     refuse(
-        lambda frame: not 1 <= format_of(frame).bits_stored <= format_of(frame).bits_allocated <= 32,
+        lambda frame: not 1 <= frame.pixels.bits_stored <= frame.pixels.bits_allocated <= 32,
         "state impossible Bits Stored or Bits Allocated; expected at most 32 bits; export the series again",
     )
     refuse(
         lambda frame: (
-            frame.position is None and frame.file.frames > 1 and "PerFrameFunctionalGroupsSequence" not in frame.header
+            frame.position is None
+            and frame.file.frames > 1
+            and "PerFrameFunctionalGroupsSequence" not in frame.file.header
         ),
         "hold several frames without functional groups, which say where each frame lies; expected classic images or "
         "enhanced multi-frame; export the series as one of these",
     )
     refuse(
-        lambda frame: frame.position is None or frame.orientation is None,
+        lambda frame: frame.position is None or frame.facts.orientation is None,
         "have no Image Position or Image Orientation (Patient); without them nobody knows where the slices lie; export "
         "the series again, or save single images as PNG or TIFF",
     )
     refuse(
-        lambda frame: not geometry.is_orthonormal(frame.orientation or ()),
+        lambda frame: not geometry.is_orthonormal(frame.facts.orientation or ()),
         "have an Image Orientation (Patient) that is not two unit vectors at right angles; export the series again",
     )
     refuse(
-        lambda frame: frame.pixel_spacing_mm is None or min(frame.pixel_spacing_mm) <= 0,
+        lambda frame: frame.facts.pixel_spacing_mm is None or min(frame.facts.pixel_spacing_mm) <= 0,
         "have no positive Pixel Spacing; expected the distances of rows and columns in mm; export the series again",
     )
     refuse(
-        lambda frame: frame.slope == 0,
+        lambda frame: frame.facts.slope == 0,
         "have a Rescale Slope of 0, which leaves no image; export the series again",
     )
 
 
 # Name, value, and whether the message may quote it: identifiers of patients are never quoted.
 _COMMON: tuple[tuple[str, Callable[[Frame], Hashable], bool], ...] = (
-    ("Patient ID", lambda frame: str(frame.header.get("PatientID") or ""), False),
-    ("Study Instance UID", lambda frame: str(frame.header.get("StudyInstanceUID") or ""), False),
-    ("Modality", lambda frame: frame.modality, True),
-    ("Frame of Reference UID", lambda frame: str(frame.header.get("FrameOfReferenceUID") or ""), False),
-    ("size (rows, columns)", lambda frame: (format_of(frame).rows, format_of(frame).columns), True),
-    ("Photometric Interpretation", lambda frame: format_of(frame).photometric, True),
-    ("Rescale Type", lambda frame: frame.units or "none", True),
+    ("Patient ID", lambda frame: frame.facts.patient_id, False),
+    ("Study Instance UID", lambda frame: frame.facts.study_uid, False),
+    ("Modality", lambda frame: frame.facts.modality, True),
+    ("Frame of Reference UID", lambda frame: frame.facts.frame_of_reference_uid, False),
+    ("size (rows, columns)", lambda frame: (frame.pixels.rows, frame.pixels.columns), True),
+    ("Photometric Interpretation", lambda frame: frame.pixels.photometric, True),
+    ("Rescale Type", lambda frame: frame.facts.units or "none", True),
 )
 
 
@@ -142,14 +143,8 @@ def _check_vectors(
         )
 
 
-def is_localizer(frame: Frame) -> bool:
-    """Tell whether an image calls itself a localizer in Image Type (PS3.3 C.8.2.1.1.1)."""
-    value = frame.header.get("ImageType") or ()
-    return "LOCALIZER" in ([value] if isinstance(value, str) else list(value))
-
-
 def _way_out_of_mixed(frames: Sequence[Frame]) -> str:
-    localizers = [frame for frame in frames if is_localizer(frame)]
+    localizers = [frame for frame in frames if frame.facts.is_localizer]
     if localizers and len(localizers) < len(frames):
         return f"allow the repair 'localizer' to leave out {files_of(localizers)}"
     return "put them into a folder of their own"

@@ -46,6 +46,7 @@ UNREADABLE: Final = (
 _PREAMBLE_BYTES: Final = 128
 _HEADER_BYTES: Final = 2**17  # holds the header of nearly every classic image
 _THREADS: Final = max(2, min(8, os.cpu_count() or 1))
+_BATCH: Final = 16  # files that a thread takes at once
 _NAMED: Final = 5  # files that a message names before it counts the others
 
 NOT_DICOM: Final = "not DICOM"
@@ -194,11 +195,17 @@ def list_files(folder: Path) -> list[Path]:
 
 def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: str, progress: bool) -> Iterator[Result]:
     """Yield what `work` gives for each item, in order, from several threads: reading and decoding wait side by side."""
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="dicom") as threads:
+    # Handing over takes as long as a small header, so that several go at once; yet every thread gets several turns.
+    size = max(1, min(_BATCH, len(items) // (4 * _THREADS)))
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    with (
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="dicom") as threads,
+        tqdm(desc=title, total=len(items), leave=False, disable=not progress, file=sys.stderr) as bar,
+    ):
         try:
-            yield from tqdm(
-                threads.map(work, items), title, len(items), leave=False, disable=not progress, file=sys.stderr
-            )
+            for results in threads.map(lambda batch: [work(item) for item in batch], batches):
+                bar.update(len(results))
+                yield from results
         finally:
             # After an error the rest need not be done.
             threads.shutdown(cancel_futures=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import Tag
 
 from .dicom_files import UNREADABLE, DicomFile
 
@@ -19,6 +20,24 @@ PIXEL_ATTRIBUTES: Final = (
     "PixelRepresentation",
     "SamplesPerPixel",
     "PhotometricInterpretation",
+)
+_FACT_TAGS: Final = tuple(
+    Tag(name)
+    for name in (
+        *PIXEL_ATTRIBUTES,
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SpacingBetweenSlices",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "RescaleType",
+        "Modality",
+        "PatientID",
+        "StudyInstanceUID",
+        "FrameOfReferenceUID",
+        "ImageType",
+    )
 )
 
 
@@ -38,10 +57,7 @@ class SourceFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the pixels of a file are stored (PS3.3 C.7.6.3), and what its image is and belongs to.
-
-    The values are taken from the header once: each look-up there costs more than decoding a row of pixels.
-    """
+    """How the pixels of a file are stored (PS3.3 C.7.6.3)."""
 
     rows: int
     columns: int
@@ -58,108 +74,161 @@ class PixelFormat:
         return (-half, half - 1) if self.is_signed else (0, 2 * half - 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One slice as its header describes it; None where the header does not.
+@dataclass(frozen=True)
+class FrameFacts:
+    """What a header says of a frame beside its position; mostly the same for all frames of a series.
 
     Attributes:
-        file: Where it is.
-        index: Index of the frame in the file, from 0.
-        source: The same for people and for references.
         pixels: How the pixels are stored; None where the header does not say all of it.
-        orientation: Image Orientation (Patient), six cosines.
-        position: Image Position (Patient), LPS mm.
-        pixel_spacing_mm: Between rows, then between columns.
-        slice_spacing_mm: Spacing Between Slices, else Slice Thickness.
+        orientation: Image Orientation (Patient), six cosines; None where the header does not say.
+        pixel_spacing_mm: Between rows, then between columns, likewise.
+        slice_spacing_mm: Spacing Between Slices, else Slice Thickness, likewise.
         slope: Rescale Slope; 1 where there is none.
         intercept: Rescale Intercept; 0 where there is none.
         units: Rescale Type; HU for CT images that do not say (PS3.3 C.8.2.1.1.6).
-        modality: Such as CT; empty where the header does not say.
-        lookup: The header, where it has a Modality LUT instead of slope and intercept.
+        has_lookup: Whether a Modality LUT takes the place of slope and intercept.
+        modality: Such as CT; empty where the header does not say, as what follows.
+        patient_id: Patient ID; never for messages.
+        study_uid: Study Instance UID.
+        frame_of_reference_uid: Frame of Reference UID.
+        is_localizer: Whether the image calls itself a localizer in Image Type (PS3.3 C.8.2.1.1.1).
     """
 
-    file: DicomFile
-    index: int
-    source: SourceFrame
     pixels: PixelFormat | None
     orientation: tuple[float, ...] | None
-    position: tuple[float, ...] | None
     pixel_spacing_mm: tuple[float, ...] | None
     slice_spacing_mm: float | None
     slope: float
     intercept: float
     units: str | None
+    has_lookup: bool
     modality: str
-    lookup: Dataset | None = field(repr=False)
+    patient_id: str = field(repr=False)
+    study_uid: str
+    frame_of_reference_uid: str
+    is_localizer: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One slice as its header describes it.
+
+    Attributes:
+        file: Where it is.
+        index: Index of the frame in the file, from 0.
+        source: The same for people and for references.
+        position: Image Position (Patient), LPS mm; None where the header does not say.
+        facts: Everything else.
+    """
+
+    file: DicomFile
+    index: int
+    source: SourceFrame
+    position: tuple[float, ...] | None
+    facts: FrameFacts
 
     @property
-    def header(self) -> Dataset:
-        """The header of the file."""
-        return self.file.header
+    def pixels(self) -> PixelFormat:
+        """How the pixels are stored.
+
+        Raises:
+            UnreadableHeaderError: If the header does not say.
+        """
+        if self.facts.pixels is None:
+            raise UnreadableHeaderError
+        return self.facts.pixels
 
 
 class UnreadableHeaderError(ValueError):
-    """A value of a header that is not what its attribute holds."""
+    """A value of a header that is missing or not what its attribute holds."""
 
 
-def frames_of(file: DicomFile) -> list[Frame]:
+KnownFacts = dict[tuple[Hashable, ...], FrameFacts]
+"""Facts by the bytes of the header that say them. Slices say most things in the same bytes, and reading them is what
+costs the most in a series that is not compressed."""
+
+
+def frames_of(file: DicomFile, known: KnownFacts) -> list[Frame]:
     """Return the frames of an image: one of a classic file, all of a multi-frame file with functional groups.
 
     Functional groups are looked for in the frame, then among the shared ones (PS3.3 C.7.6.16.1.1), then in the header
     itself, where classic images have them.
 
+    Args:
+        file: The file.
+        known: Takes what is found, for the next file.
+
     Raises:
         UnreadableHeaderError: If a number is none, or the groups do not fit the number of frames.
     """
     try:
-        return list(_frames(file))
+        header = file.header
+        uid = str(header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or "")
+        if "SharedFunctionalGroupsSequence" in header or "PerFrameFunctionalGroupsSequence" in header:
+            return list(_enhanced_frames(file, uid))
+        key = _raw_values(header)
+        facts = known.get(key)
+        if facts is None:
+            facts = known[key] = _facts(header, [])
+        if file.frames > 1:
+            # One position in the header of a multi-frame file is not that of each frame.
+            return [Frame(file, i, SourceFrame(file.path, uid, i + 1), None, facts) for i in range(file.frames)]
+        position = _numbers(header, "ImagePositionPatient", 3)
+        return [Frame(file, 0, SourceFrame(file.path, uid, None), position, facts)]
     except UNREADABLE as error:
         raise UnreadableHeaderError from error
 
 
-def _frames(file: DicomFile) -> Iterator[Frame]:
+def _enhanced_frames(file: DicomFile, uid: str) -> Iterator[Frame]:
+    """Describe frames by their functional groups."""
     header = file.header
-    uid = str(header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or "")
-    pixels, modality = _pixel_format(header), str(header.get("Modality") or "")
-    lookup = header if "ModalityLUTSequence" in header else None
     shared = _first(header, "SharedFunctionalGroupsSequence")
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
-    has_groups = shared is not None or bool(per_frame)
-    count = file.frames
-    if per_frame and len(per_frame) != count:
+    if len(per_frame) not in (file.frames, 0) or (file.frames > 1 and not per_frame):
         raise UnreadableHeaderError
-    for index in range(count):
-        own = per_frame[index] if per_frame else None
-        places = [groups for groups in (own, shared) if groups is not None]
+    for index in range(file.frames):
+        places = [place for place in (*per_frame[index : index + 1], shared) if place is not None]
+        position = _numbers(_group(header, places, "PlanePositionSequence"), "ImagePositionPatient", 3)
+        yield Frame(file, index, SourceFrame(file.path, uid, index + 1), position, _facts(header, places))
 
-        def group(name: str, places: list[Dataset] = places) -> Dataset:
-            # Classic attributes serve where an enhanced image was made of classic ones and has no group for them.
-            found = (_first(place, name) for place in places)
-            return next((item for item in found if item is not None), header)
 
-        # Without functional groups, the one position in the header of a multi-frame file is not that of each frame.
-        is_placed = has_groups or count == 1
-        measures, values = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
-        orientation = _numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
-        position = _numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3)
-        spacing = _number(measures, "SpacingBetweenSlices") or _number(measures, "SliceThickness")
-        slope, intercept = _number(values, "RescaleSlope"), _number(values, "RescaleIntercept")
-        units = str(values.get("RescaleType") or "")
-        yield Frame(
-            file,
-            index,
-            SourceFrame(file.path, uid, index + 1 if has_groups or count > 1 else None),
-            pixels,
-            orientation if is_placed else None,
-            position if is_placed else None,
-            _numbers(measures, "PixelSpacing", 2),
-            None if spacing is None else abs(spacing),
-            1.0 if slope is None else slope,
-            0.0 if intercept is None else intercept,
-            units or ("HU" if modality == "CT" else None),
-            modality,
-            lookup,
-        )
+def _facts(header: FileDataset, places: Sequence[Dataset]) -> FrameFacts:
+    """Collect the facts from functional groups, if there are any, and from the header."""
+    measures = _group(header, places, "PixelMeasuresSequence")
+    values = _group(header, places, "PixelValueTransformationSequence")
+    modality = str(header.get("Modality") or "")
+    spacing = _number(measures, "SpacingBetweenSlices") or _number(measures, "SliceThickness")
+    slope, intercept = _number(values, "RescaleSlope"), _number(values, "RescaleIntercept")
+    image_type = header.get("ImageType") or ()
+    return FrameFacts(
+        pixels=_pixel_format(header),
+        orientation=_numbers(_group(header, places, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+        pixel_spacing_mm=_numbers(measures, "PixelSpacing", 2),
+        slice_spacing_mm=None if spacing is None else abs(spacing),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        units=str(values.get("RescaleType") or "") or ("HU" if modality == "CT" else None),
+        has_lookup="ModalityLUTSequence" in header,
+        modality=modality,
+        patient_id=str(header.get("PatientID") or ""),
+        study_uid=str(header.get("StudyInstanceUID") or ""),
+        frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
+        is_localizer="LOCALIZER" in ([image_type] if isinstance(image_type, str) else list(image_type)),
+    )
+
+
+def _group(header: Dataset, places: Sequence[Dataset], name: str) -> Dataset:
+    """Return the first functional group of a name; the header itself serves where there is none."""
+    found = (_first(place, name) for place in places)
+    return next((item for item in found if item is not None), header)
+
+
+def _raw_values(header: FileDataset) -> tuple[Hashable, ...]:
+    """Return what the facts of a classic image are made of, without converting it."""
+    raw = [header.get_item(tag) for tag in _FACT_TAGS]
+    values = (None if item is None else item.value for item in raw)
+    plain = (value if isinstance(value, bytes) else str(value) for value in values)
+    return (*plain, header.original_encoding, "ModalityLUTSequence" in header)
 
 
 def _pixel_format(header: Dataset) -> PixelFormat | None:

@@ -44,7 +44,7 @@ def pixel_source(frame: Frame) -> PixelSource:
         ImageError: If the file ends before its pixels, holds other than integers, or is compressed in a way that
             cannot be read.
     """
-    file, pixels = frame.file, format_of(frame)
+    file, pixels = frame.file, frame.pixels
     header = file.header
     syntax = _transfer_syntax(header)
     if syntax not in (*COMPRESSED, *_NATIVE, pydicom.uid.DeflatedExplicitVRLittleEndian):
@@ -111,13 +111,13 @@ def value_dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
     The stored dtype where there is no rescaling, else the smallest of int16, int32 and int64 where slopes and
     intercepts are whole numbers, else float32.
     """
-    if any(frame.lookup is not None for frame in frames):
+    if any(frame.facts.has_lookup for frame in frames):
         return np.dtype(np.float32)
-    if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
-        return np.result_type(*{_stored_dtype(format_of(frame)) for frame in frames})
-    if not all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames):
+    kinds = {(frame.facts.slope, frame.facts.intercept, frame.pixels.stored_range) for frame in frames}
+    if all(slope == 1 and intercept == 0 for slope, intercept, _ in kinds):
+        return np.result_type(*{_stored_dtype(frame.pixels) for frame in frames})
+    if not all(slope.is_integer() and intercept.is_integer() for slope, intercept, _ in kinds):
         return np.dtype(np.float32)
-    kinds = {(frame.slope, frame.intercept, format_of(frame).stored_range) for frame in frames}
     ends = {end * slope + intercept for slope, intercept, stored in kinds for end in stored}
     for dtype in _WHOLE_DTYPES:
         if min(ends) >= np.iinfo(dtype).min and max(ends) <= np.iinfo(dtype).max:
@@ -135,28 +135,22 @@ def modality_values(frame: Frame, stored: Pixels, out: Pixels, *, invert: bool) 
         invert: Swap low for high among all that Bits Stored can hold, before rescaling: MONOCHROME1 becomes
             MONOCHROME2.
     """
+    slope, intercept = frame.facts.slope, frame.facts.intercept
     if invert:
-        low, high = format_of(frame).stored_range
+        low, high = frame.pixels.stored_range
         stored = (low + high - stored.astype(np.int64)).astype(stored.dtype)
-    if frame.lookup is not None:
-        out[...] = apply_modality_lut(stored, frame.lookup)
-    elif frame.slope == 1 and frame.intercept == 0:
+    if frame.facts.has_lookup:
+        out[...] = apply_modality_lut(stored, frame.file.header)
+    elif slope == 1 and intercept == 0:
         out[...] = stored
     elif out.dtype.kind == "f":
-        out[...] = stored * np.float64(frame.slope) + frame.intercept
+        out[...] = stored * np.float64(slope) + intercept
     else:
         # Stored values that the dtype cannot hold come back from where they wrapped around: the sum does fit.
-        out[...] = stored
-        if frame.slope != 1:
-            out *= out.dtype.type(frame.slope)
-        out += out.dtype.type(frame.intercept)
-
-
-def format_of(frame: Frame) -> PixelFormat:
-    """Return how the pixels of a frame are stored; `check_frames` made sure that it is known."""
-    if frame.pixels is None:
-        raise ImageError(f"{frame.file.name} does not say how its pixels are stored; export the series again")
-    return frame.pixels
+        whole = stored.view(out.dtype) if stored.dtype.itemsize == out.dtype.itemsize else stored.astype(out.dtype)
+        if slope != 1:
+            whole = whole * out.dtype.type(slope)
+        np.add(whole, out.dtype.type(intercept), out=out)
 
 
 def _stored_dtype(pixels: PixelFormat) -> np.dtype[Any]:

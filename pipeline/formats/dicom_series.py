@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ..errors import ImageError
-from .dicom_checks import check_frames, files_of, is_localizer
+from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
 from .dicom_files import DicomFolder, in_parallel, name_files, quiet_pydicom, scan_dicom
-from .dicom_frames import Frame, SourceFrame, UnreadableHeaderError, frames_of
-from .dicom_pixels import PixelSource, format_of, modality_values, pixel_source, stored_values, value_dtype
+from .dicom_frames import Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
+from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
 from .dicom_stack import Stack, check_allowed, stack_frames
 
 _PHYSICAL_MODALITIES = ("CT", "PT")
@@ -115,7 +115,7 @@ def read_dicom_series(
         series_uid=next((listing.uid for listing in found.series if stack.frames[0].file.path in listing.paths), ""),
         repairs=(*repairs, *stack.repairs),
         frames=tuple(sources),
-        units=stack.frames[0].units,
+        units=stack.frames[0].facts.units,
         skipped=found.skipped,
     )
 
@@ -161,34 +161,35 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
 def _frames(found: DicomFolder, allowed: Collection[str], repairs: list[str]) -> list[Frame]:
     """Describe all frames, without localizers where these may be left out."""
     frames: list[Frame] = []
+    known: KnownFacts = {}
     for file in found.files:
         try:
-            frames += frames_of(file)
+            frames += frames_of(file, known)
         except UnreadableHeaderError as error:
             raise ImageError(
                 f"{file.name} has values in its header that are not what their attributes hold (a number, a position, "
                 "a functional group for each frame); export the series again"
             ) from error
-    localizers = [frame for frame in frames if is_localizer(frame)]
+    localizers = [frame for frame in frames if frame.facts.is_localizer]
     if "localizer" in allowed and 0 < len(localizers) < len(frames):
         repairs.append(f"localizer: {len(localizers)} localizers left out: {files_of(localizers)}")
-        frames = [frame for frame in frames if not is_localizer(frame)]
+        frames = [frame for frame in frames if not frame.facts.is_localizer]
     return frames
 
 
 def _is_inverted(frames: Sequence[Frame], allowed: Collection[str], repairs: list[str]) -> bool:
     """Decide whether stored values are swapped to make MONOCHROME2 of MONOCHROME1."""
     first = frames[0]
-    if format_of(first).photometric != "MONOCHROME1":
+    if first.pixels.photometric != "MONOCHROME1":
         return False
-    is_physical = first.modality in _PHYSICAL_MODALITIES or first.units not in _ARBITRARY_UNITS
+    is_physical = first.facts.modality in _PHYSICAL_MODALITIES or first.facts.units not in _ARBITRARY_UNITS
     if not is_physical or "monochrome1-invert" in allowed:
         name = "monochrome1-invert" if is_physical else "monochrome1"
         repairs.append(f"{name}: stored values inverted within Bits Stored, MONOCHROME2 now")
         return True
     if "monochrome1-keep" not in allowed:
         raise ImageError(
-            f"{files_of(frames)} are MONOCHROME1 in physical units ({first.units or first.modality}); the "
+            f"{files_of(frames)} are MONOCHROME1 in physical units ({first.facts.units or first.facts.modality}); the "
             "standard inverts only how they are shown, some makers the values; look whether air is dark, then allow "
             "the repair 'monochrome1-keep' (values are right) or 'monochrome1-invert' (values are inverted)"
         )
@@ -206,7 +207,7 @@ def _values(frame: Frame, dtype: np.dtype[Any], invert: bool) -> NDArray[Any]:
 
 def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) -> NDArray[Any]:
     """Decode all frames into one array, several at once, and fill what is missing between them."""
-    pixels = format_of(stack.frames[0])
+    pixels = stack.frames[0].pixels
     slices = np.empty((stack.slices, pixels.rows, pixels.columns), dtype)
     # The pixels of a multi-frame file are read once; those of classic files by the threads that decode them.
     shared: dict[Path, PixelSource] = {}

@@ -91,7 +91,7 @@ def stack_frames(
         ImageError: If slices are doubled, missing, uneven or displaced, the gantry was tilted, or a single slice has no
             spacing, and the repair is not allowed or not possible.
     """
-    orientation = frames[0].orientation or ()
+    orientation = frames[0].facts.orientation or ()
     ordered = sorted(frames, key=lambda frame: float(geometry.along_normal(orientation, frame.position or ())))
     repairs: list[str] = []
     ordered = _without_duplicates(ordered, allowed, values_of, repairs)
@@ -106,7 +106,7 @@ def stack_frames(
         _check_tilt(ordered, positions, allowed, repairs)
         step = (positions[-1] - positions[0]) / places[-1]
     first = ordered[0]
-    affine = geometry.series_affine(orientation, first.pixel_spacing_mm or (), first.position or (), step)
+    affine = geometry.series_affine(orientation, first.facts.pixel_spacing_mm or (), first.position or (), step)
     return Stack(tuple(ordered), places, affine, tuple(repairs))
 
 
@@ -118,7 +118,7 @@ def _without_duplicates(
 ) -> list[Frame]:
     """Drop frames that repeat another one, or refuse them."""
     positions = np.asarray([frame.position for frame in frames])
-    heights = geometry.along_normal(frames[0].orientation or (), positions)
+    heights = geometry.along_normal(frames[0].facts.orientation or (), positions)
     starts = np.flatnonzero(np.diff(heights, prepend=-np.inf) >= geometry.SAME_PLACE_MM)
     groups = [frames[start:end] for start, end in zip(starts, [*starts[1:], len(frames)], strict=True)]
     doubled = [group for group in groups if len(group) > 1]
@@ -155,15 +155,15 @@ def _what_differs(group: Sequence[Frame]) -> str:
         "ConvolutionKernel",
         "ImageType",
     )
-    different = [name for name in names if len({str(frame.header.get(name)) for frame in group}) > 1]
+    different = [name for name in names if len({str(frame.file.header.get(name)) for frame in group}) > 1]
     if different:
         return f"they differ in {' and '.join(different)}: put each of these into a folder of its own"
     return "put each volume into a folder of its own"
 
 
 def _single_spacing_mm(frame: Frame, allowed: Collection[str], repairs: list[str]) -> float:
-    if frame.slice_spacing_mm:
-        return frame.slice_spacing_mm
+    if frame.facts.slice_spacing_mm:
+        return frame.facts.slice_spacing_mm
     if "slice-spacing" not in allowed:
         raise ImageError(
             f"single slice {files_of([frame])} gives neither Spacing Between Slices nor Slice Thickness; expected one "
@@ -206,7 +206,7 @@ def _places(
 
 def _check_sideways(frames: Sequence[Frame], positions: NDArray[np.float64], spacing_mm: float) -> None:
     """Refuse slices that lie beside the line from the first to the last one."""
-    _, beside_mm = geometry.shear_per_mm(frames[0].orientation or (), positions)
+    _, beside_mm = geometry.shear_per_mm(frames[0].facts.orientation or (), positions)
     allowed_mm = max(geometry.PLACE_TOLERANCE * spacing_mm, geometry.SAME_PLACE_MM)
     moved = [frame for frame, distance in zip(frames, beside_mm, strict=True) if distance > allowed_mm]
     if moved:
@@ -220,7 +220,7 @@ def _check_tilt(
     frames: Sequence[Frame], positions: NDArray[np.float64], allowed: Collection[str], repairs: list[str]
 ) -> None:
     """Refuse slices that follow one another along another line than their normal."""
-    angle_deg = geometry.tilt_deg(geometry.shear_per_mm(frames[0].orientation or (), positions)[0])
+    angle_deg = geometry.tilt_deg(geometry.shear_per_mm(frames[0].facts.orientation or (), positions)[0])
     if angle_deg <= geometry.TILT_TOLERANCE_DEG:
         return
     if "tilt" not in allowed:
