@@ -290,8 +290,9 @@ def _parsed(content: bytes) -> tuple[FileDataset | None, int]:
     stream = io.BytesIO(content)
     try:
         header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-        int(header.get("NumberOfFrames") or 1)
-    except (InvalidDicomError, *UNREADABLE):
+        if _other_object(header) is None:
+            int(header.get("NumberOfFrames") or 1)
+    except (InvalidDicomError, OSError, *UNREADABLE):
         return None, 0
     # pydicom would keep the content for as long as the header.
     header.buffer = None
@@ -303,20 +304,11 @@ def _has_prefix(start: bytes) -> bool:
 
 
 def _begins_as_dicom(start: bytes) -> bool:
-    """Tell whether a file has the DICOM prefix, or the first tags that files without it begin with."""
+    """Tell whether a file has the DICOM prefix, or begins with the group that files without it begin with."""
     if _has_prefix(start):
         return True
-    # Group 0002 or 0008, little endian or (only ever 0008) big endian, and an element that occurs in its first place.
-    return start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and start[2:4] in (
-        b"\x00\x00",
-        b"\x01\x00",
-        b"\x05\x00",
-        b"\x08\x00",
-        b"\x00\x05",
-        b"\x00\x08",
-        b"\x16\x00",
-        b"\x00\x16",
-    )
+    # Groups in little endian, and 0008 in big endian; what else begins so has no SOP class and is told by that.
+    return start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def _other_object(header: FileDataset) -> str | None:
