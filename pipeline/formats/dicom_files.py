@@ -51,6 +51,7 @@ _NAMED: Final = 5  # files that a message names before it counts the others
 
 NOT_DICOM: Final = "not DICOM"
 DICOMDIR: Final = "DICOMDIR"
+_NO_CLASS: Final = "object without SOP class"
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,6 +279,9 @@ def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | st
     if header is None:
         return _Damaged() if _has_prefix(content) else NOT_DICOM
     other = _other_object(header)
+    if other in (None, _NO_CLASS) and "SeriesInstanceUID" not in header and "Rows" not in header:
+        # Cut so short that it does not even say what it is.
+        return _Damaged() if _has_prefix(content) else NOT_DICOM
     if other is not None:
         return other if _has_prefix(content) or "SOPClassUID" in header else NOT_DICOM
     header.filename = str(path)
@@ -323,4 +327,4 @@ def _other_object(header: FileDataset) -> str | None:
     modality = str(header.get("Modality") or "")
     if "Rows" in header and modality not in ("SEG", "RTDOSE", "PR", "KO", "SR"):
         return None
-    return f"object without SOP class ({modality})" if modality else "object without SOP class"
+    return f"{_NO_CLASS} ({modality})" if modality else _NO_CLASS
