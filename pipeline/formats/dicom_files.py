@@ -110,7 +110,7 @@ class DicomFolder:
         files: Files of the series asked for, with their headers; of the only series where none was asked for.
         skipped: How many files are something else, by what they are.
         empty: Files of 0 bytes.
-        damaged: Files that begin as DICOM does and cannot be read.
+        damaged: Files that begin as DICOM does and cannot be read, and files of nothing but zeros.
     """
 
     path: Path
@@ -268,6 +268,8 @@ def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | st
             content = file.read(_HEADER_BYTES)
             if not content:
                 return _Empty()
+            if not content.strip(b"\x00"):
+                return _Damaged()  # the zeros before "DICM", or room for a file whose content never came
             if not _begins_as_dicom(content):
                 return NOT_DICOM
             header, pixels_at = _parsed(content)

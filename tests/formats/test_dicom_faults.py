@@ -320,6 +320,11 @@ def test_a_file_cut_anywhere_is_refused_by_name(folder: Path, share: float) -> N
         assert "00006.dcm" in refused(folder)
 
 
+def test_a_file_of_zeros_is_refused_by_name(folder: Path) -> None:
+    (folder / "00006.dcm").write_bytes(bytes(5000))
+    assert refused(folder).startswith("00006.dcm begin as DICOM files do and cannot be read")
+
+
 @pytest.mark.parametrize("name", ["MR_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm", "badVR.dcm"])
 def test_pydicoms_damaged_files_are_refused(name: str) -> None:
     assert "; " in refused(Path(str(get_testdata_file(name))))
