@@ -21,7 +21,7 @@ from . import dicom_geometry as geometry
 
 Modality = Literal["CT", "MR"]
 
-# PS3.3 C.12.1.1.1 wants a date where an image has one; a made-up patient has none but this.
+# The same in every file, so that the same call writes the same bytes.
 _DATE: Final = "20000101"
 _TIME: Final = "120000"
 _SOP_CLASSES: Final[dict[str, UID]] = {"CT": CTImageStorage, "MR": MRImageStorage}
