@@ -323,6 +323,21 @@ def test_legacy_monochrome1_without_units_is_inverted_as_itk_does(folder: Path) 
     assert series.repairs == ("monochrome1: stored values inverted within Bits Stored, MONOCHROME2 now",)
 
 
+def test_signed_monochrome1_is_inverted_around_minus_one_half(folder: Path) -> None:
+    stored = VOXELS % 2048 - 1024
+
+    def sign(dataset: pydicom.FileDataset) -> None:
+        dataset.update({"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11})
+        dataset.PixelRepresentation = 1
+        index = int(dataset.InstanceNumber) - 1
+        dataset.PixelData = np.ascontiguousarray(stored[:, :, index]).astype("<i2").tobytes()
+
+    for path in write_dicom_series(folder, np.zeros_like(VOXELS), AXIAL, modality="MR"):
+        edit(path, sign)
+    # Of -2048 to 2047, each value takes the place of -1 minus itself.
+    np.testing.assert_array_equal(read_dicom_series(folder).voxels, -1 - stored)
+
+
 def test_unused_high_bits_are_dropped(folder: Path) -> None:
     stored = (VOXELS.astype(int) + 1024) % 4096
     for path in write_dicom_series(folder, stored, AXIAL, modality="MR"):
