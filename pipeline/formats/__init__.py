@@ -14,6 +14,12 @@ from .dicom_series import read_dicom_series as read_dicom_series
 from .dicom_stack import REPAIRS as REPAIRS
 from .dicom_writer import MadeUpPatient as MadeUpPatient
 from .dicom_writer import write_dicom_series as write_dicom_series
+from .dicom_seg import SegKind as SegKind
+from .dicom_seg import write_dicom_seg as write_dicom_seg
+from .dicom_seg_reader import DicomSeg as DicomSeg
+from .dicom_seg_reader import SegLayout as SegLayout
+from .dicom_seg_reader import StoredSegment as StoredSegment
+from .dicom_seg_reader import read_dicom_seg as read_dicom_seg
 from .inputs import Inputs as Inputs
 from .inputs import ResultKind as ResultKind
 from .inputs import ResultPaths as ResultPaths
@@ -42,6 +48,10 @@ from .raster import RasterImage as RasterImage
 from .raster import read_image as read_image
 from .raster_reader import RasterReader as RasterReader
 from .raw_pixels import RawPixels as RawPixels
+from .segment_coding import AlgorithmIdentification as AlgorithmIdentification
+from .segment_coding import Laterality as Laterality
+from .segment_coding import SegmentDescription as SegmentDescription
+from .segment_coding import SnomedCode as SnomedCode
 from .stored_image import StoredImage as StoredImage
 from .stored_image import StoredPage as StoredPage
 from .stored_image import is_streamed as is_streamed

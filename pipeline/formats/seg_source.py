@@ -1,0 +1,187 @@
+"""The series that a segmentation belongs to, as highdicom takes it: where its slices lie, and nothing of the patient.
+
+highdicom puts values into its warnings and errors; what it never gets cannot end up there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from highdicom.seg import Segmentation
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+
+from ..errors import ImageError
+from .dicom_geometry import plane_affine
+from .dicom_series import DicomSeries
+from .functional_groups import frame_affine, functional_group
+
+MAX_OFFSET_VOXELS: Final = 0.05
+"""How far a plane may lie from the grid it belongs to. Positions are written with few digits; a shift is larger."""
+
+_REQUIRED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_BLANK: Final = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+_BLANK_STUDY: Final = ("AccessionNumber", "StudyID", "StudyDate", "StudyTime")
+_LOSSY: Final = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+
+
+def check_source(source: DicomSeries) -> None:
+    """Refuse a series that no other object can refer to, or whose voxels are not where its files say.
+
+    Raises:
+        ImageError: If a UID is missing, there is no slice for each frame, or a slice lies elsewhere.
+    """
+    name = source.frames[0][0].parent
+    missing = [keyword for keyword in _REQUIRED if not source.headers[0].get(keyword)]
+    missing += ["SOPInstanceUID"] if not all(uid for _, uid, _ in source.frames) else []
+    missing += ["SOPClassUID"] if not all(map(sop_class, source.headers)) else []
+    if missing:
+        raise ImageError(
+            f"series {name} has no {', '.join(missing)}, and a DICOM SEG must refer to its source by it; export the "
+            "series again with its UIDs, or write NIfTI"
+        )
+    slices = source.voxels.shape[2]
+    is_multiframe = source.frames[0][2] is not None
+    if len(source.frames) != slices or len(source.headers) != (1 if is_multiframe else slices):
+        raise ImageError(
+            f"series {name} has {slices} slices out of {len(source.frames)} frames and {len(source.headers)} headers; "
+            "expected a frame for each slice; write NIfTI where slices were made up"
+        )
+    planes = (_plane(source, index) for index in range(slices))
+    offsets = [offset_voxels(plane, index, source) for index, plane in enumerate(planes)]
+    if max(offsets) > MAX_OFFSET_VOXELS:
+        index = int(np.argmax(offsets))
+        raise ImageError(
+            f"slice {index} of series {name} lies {offsets[index]:.2f} voxels from where its file "
+            f"{source.frames[index][0].name} says; expected at most {MAX_OFFSET_VOXELS}; write NIfTI for voxels that "
+            "were sampled anew"
+        )
+
+
+def highdicom_source(source: DicomSeries) -> list[Dataset]:
+    """Return datasets from which highdicom takes the positions of the frames, and the UIDs it refers to.
+
+    They are CT in name; `refer_to` puts the true class in. Frames of a multi-frame source are those of the slices, in
+    their order.
+
+    Args:
+        source: A series that `check_source` accepts.
+    """
+    if source.frames[0][2] is not None:
+        return [_multiframe(source)]
+    return [_single_frame(source, index) for index in range(len(source.frames))]
+
+
+def refer_to(source: DicomSeries, segmentation: Segmentation) -> None:
+    """Put the true classes and frame numbers into the references of an object made from `highdicom_source`."""
+    classes = {uid: sop_class(_header(source, index)) for index, (_, uid, _) in enumerate(source.frames)}
+    references = list(segmentation.SourceImageSequence)
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in frame.DerivationImageSequence:
+            for reference in derivation.SourceImageSequence:
+                references.append(reference)
+                if "ReferencedFrameNumber" in reference:
+                    reference.ReferencedFrameNumber = source.frames[reference.ReferencedFrameNumber - 1][2]
+    for series in segmentation.ReferencedSeriesSequence:
+        references += series.ReferencedInstanceSequence
+    for reference in references:
+        reference.ReferencedSOPClassUID = classes[reference.ReferencedSOPInstanceUID]
+
+
+def offset_voxels(plane: NDArray[np.float64], index: int, source: DicomSeries) -> float:
+    """Return how far the farthest corner of a plane lies from slice `index` of a series, in voxels along an axis."""
+    rows, columns, _ = source.voxels.shape
+    corners = np.array([[row, column, 0, 1] for row in (0, rows - 1) for column in (0, columns - 1)], np.float64)
+    found = corners @ plane.T @ np.linalg.inv(source.affine).T
+    wanted = corners + np.array([0, 0, index, 0])
+    return float(np.abs(found - wanted).max())
+
+
+def sop_class(header: Dataset) -> str:
+    """Return the SOP class that a header states, or else its file's meta information; empty where neither does."""
+    meta = getattr(header, "file_meta", None) or Dataset()
+    return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+
+
+def _single_frame(source: DicomSeries, index: int) -> Dataset:
+    header = source.headers[index]
+    dataset = _common(source, index)
+    dataset.SOPClassUID = CTImageStorage
+    dataset.ImagePositionPatient = header.ImagePositionPatient
+    # The slices are parallel, as far as digits go, and highdicom wants them to be equal.
+    dataset.ImageOrientationPatient = source.headers[0].ImageOrientationPatient
+    dataset.PixelSpacing = source.headers[0].PixelSpacing
+    dataset.SliceThickness = _thickness_mm(source, header)
+    dataset.SpacingBetweenSlices = _step_mm(source)
+    return dataset
+
+
+def _multiframe(source: DicomSeries) -> Dataset:
+    header = source.headers[0]
+    first = source.frames[0][2] or 1
+    dataset = _common(source, 0)
+    dataset.SOPClassUID = EnhancedCTImageStorage
+    dataset.NumberOfFrames = len(source.frames)
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    stored_orientation = functional_group(header, first, "PlaneOrientationSequence") or Dataset()
+    stored_measures = functional_group(header, first, "PixelMeasuresSequence") or Dataset()
+    orientation.ImageOrientationPatient = stored_orientation.ImageOrientationPatient
+    measures.PixelSpacing = stored_measures.PixelSpacing
+    measures.SliceThickness = _thickness_mm(source, stored_measures)
+    measures.SpacingBetweenSlices = _step_mm(source)
+    shared.PlaneOrientationSequence = [orientation]
+    shared.PixelMeasuresSequence = [measures]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = []
+    for _, _, frame in source.frames:
+        stored = functional_group(header, frame or 1, "PlanePositionSequence") or Dataset()
+        position, groups = Dataset(), Dataset()
+        position.ImagePositionPatient = stored.ImagePositionPatient
+        groups.PlanePositionSequence = [position]
+        dataset.PerFrameFunctionalGroupsSequence.append(groups)
+    return dataset
+
+
+def _common(source: DicomSeries, index: int) -> Dataset:
+    """Return what both kinds have; who the patient is stays empty."""
+    header = source.headers[0]
+    dataset = Dataset()
+    for keyword in (*_BLANK, *_BLANK_STUDY):
+        setattr(dataset, keyword, "")
+    for keyword in (*_REQUIRED, *_LOSSY):
+        if header.get(keyword):
+            setattr(dataset, keyword, header[keyword].value)
+    dataset.SOPInstanceUID = source.frames[index][1]
+    dataset.Modality = "CT"
+    dataset.Rows, dataset.Columns = source.voxels.shape[:2]
+    return dataset
+
+
+def _header(source: DicomSeries, index: int) -> Dataset:
+    return source.headers[0 if source.frames[0][2] is not None else index]
+
+
+def _plane(source: DicomSeries, index: int) -> NDArray[np.float64]:
+    header, frame = _header(source, index), source.frames[index][2]
+    if frame is None:
+        return plane_affine(header.ImagePositionPatient, header.ImageOrientationPatient, header.PixelSpacing)
+    plane = frame_affine(header, frame)
+    if plane is None:
+        raise ImageError(
+            f"frame {frame} of {source.frames[index][0].name} has no position, orientation or pixel spacing; export "
+            "the series again"
+        )
+    return plane
+
+
+def _step_mm(source: DicomSeries) -> float:
+    """Return the distance of neighbouring slices along their normal."""
+    normal = np.cross(source.affine[:3, 0], source.affine[:3, 1])
+    return float(abs(source.affine[:3, 2] @ normal) / np.linalg.norm(normal))
+
+
+def _thickness_mm(source: DicomSeries, measures: Dataset) -> float:
+    """Return what the source says, which need not be the distance of its slices; that distance where it is silent."""
+    return float(measures.get("SliceThickness") or _step_mm(source))
