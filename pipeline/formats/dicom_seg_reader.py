@@ -293,14 +293,28 @@ def _put_segment(
 
 def _decoded(path: Path, dataset: Dataset) -> Iterator[tuple[int, NDArray[Any]]]:
     """Decode the frames one after another, each with its number from 1."""
+    is_packed = dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated
     count = 0
     try:
-        for count, pixels in enumerate(iter_pixels(dataset), 1):
+        for count, pixels in enumerate(_unpacked(dataset) if is_packed else iter_pixels(dataset), 1):
             yield count, pixels
     except (ValueError, AttributeError, RuntimeError, EOFError, NotImplementedError) as error:
         raise ImageError(
             f"segmentation {path} cannot be decoded after frame {count} ({' '.join(str(error).split())}); copy it again"
         ) from error
+
+
+def _unpacked(dataset: Dataset) -> Iterator[NDArray[np.uint8]]:
+    """Give frames whose bits follow each other without a gap (PS3.5, 8.1.1), where pydicom wants whole bytes."""
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.NumberOfFrames)
+    stored = np.frombuffer(dataset.PixelData, np.uint8)
+    needed = -(-frames * rows * columns // 8)
+    if stored.size < needed:
+        raise ValueError(f"it has {stored.size} bytes of pixels, and {frames} frames take {needed}")
+    for start in range(0, frames * rows * columns, rows * columns):
+        end = start + rows * columns
+        bits = np.unpackbits(stored[start // 8 : -(-end // 8)], bitorder="little")
+        yield bits[start % 8 :][: rows * columns].reshape(rows, columns)
 
 
 def _segment_of(path: Path, dataset: Dataset, frame: int, numbers: list[int]) -> int:

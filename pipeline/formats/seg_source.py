@@ -5,6 +5,7 @@ highdicom puts values into its warnings and errors; what it never gets cannot en
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from highdicom.seg import Segmentation
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+from pydicom.valuerep import DSfloat
 
 from ..errors import ImageError
 from .dicom_geometry import plane_affine
@@ -77,16 +79,18 @@ def highdicom_source(source: DicomSeries) -> list[Dataset]:
 def refer_to(source: DicomSeries, segmentation: Segmentation) -> None:
     """Put the true classes and frame numbers into the references of an object made from `highdicom_source`."""
     classes = {uid: sop_class(_header(source, index)) for index, (_, uid, _) in enumerate(source.frames)}
-    references = list(segmentation.SourceImageSequence)
-    for frame in segmentation.PerFrameFunctionalGroupsSequence:
-        for derivation in frame.DerivationImageSequence:
-            for reference in derivation.SourceImageSequence:
-                references.append(reference)
-                if "ReferencedFrameNumber" in reference:
-                    reference.ReferencedFrameNumber = source.frames[reference.ReferencedFrameNumber - 1][2]
-    for series in segmentation.ReferencedSeriesSequence:
-        references += series.ReferencedInstanceSequence
-    for reference in references:
+    images = [
+        image
+        for frame in segmentation.PerFrameFunctionalGroupsSequence
+        for derivation in frame.DerivationImageSequence
+        for image in derivation.SourceImageSequence
+    ]
+    # The frames of several segments share the items, and none may be changed twice.
+    for image in {id(image): image for image in images}.values():
+        if "ReferencedFrameNumber" in image:
+            image.ReferencedFrameNumber = source.frames[image.ReferencedFrameNumber - 1][2]
+    instances = [item for series in segmentation.ReferencedSeriesSequence for item in series.ReferencedInstanceSequence]
+    for reference in (*images, *instances, *segmentation.SourceImageSequence):
         reference.ReferencedSOPClassUID = classes[reference.ReferencedSOPInstanceUID]
 
 
@@ -109,12 +113,12 @@ def _single_frame(source: DicomSeries, index: int) -> Dataset:
     header = source.headers[index]
     dataset = _common(source, index)
     dataset.SOPClassUID = CTImageStorage
-    dataset.ImagePositionPatient = header.ImagePositionPatient
+    dataset.ImagePositionPatient = _decimals(header.ImagePositionPatient)
     # The slices are parallel, as far as digits go, and highdicom wants them to be equal.
-    dataset.ImageOrientationPatient = source.headers[0].ImageOrientationPatient
-    dataset.PixelSpacing = source.headers[0].PixelSpacing
-    dataset.SliceThickness = _thickness_mm(source, header)
-    dataset.SpacingBetweenSlices = _step_mm(source)
+    dataset.ImageOrientationPatient = _decimals(source.headers[0].ImageOrientationPatient)
+    dataset.PixelSpacing = _decimals(source.headers[0].PixelSpacing)
+    dataset.SliceThickness = _decimals([_thickness_mm(source, header)])[0]
+    dataset.SpacingBetweenSlices = _decimals([_step_mm(source)])[0]
     return dataset
 
 
@@ -127,10 +131,10 @@ def _multiframe(source: DicomSeries) -> Dataset:
     orientation, measures, shared = Dataset(), Dataset(), Dataset()
     stored_orientation = functional_group(header, first, "PlaneOrientationSequence") or Dataset()
     stored_measures = functional_group(header, first, "PixelMeasuresSequence") or Dataset()
-    orientation.ImageOrientationPatient = stored_orientation.ImageOrientationPatient
-    measures.PixelSpacing = stored_measures.PixelSpacing
-    measures.SliceThickness = _thickness_mm(source, stored_measures)
-    measures.SpacingBetweenSlices = _step_mm(source)
+    orientation.ImageOrientationPatient = _decimals(stored_orientation.ImageOrientationPatient)
+    measures.PixelSpacing = _decimals(stored_measures.PixelSpacing)
+    measures.SliceThickness = _decimals([_thickness_mm(source, stored_measures)])[0]
+    measures.SpacingBetweenSlices = _decimals([_step_mm(source)])[0]
     shared.PlaneOrientationSequence = [orientation]
     shared.PixelMeasuresSequence = [measures]
     dataset.SharedFunctionalGroupsSequence = [shared]
@@ -138,7 +142,7 @@ def _multiframe(source: DicomSeries) -> Dataset:
     for _, _, frame in source.frames:
         stored = functional_group(header, frame or 1, "PlanePositionSequence") or Dataset()
         position, groups = Dataset(), Dataset()
-        position.ImagePositionPatient = stored.ImagePositionPatient
+        position.ImagePositionPatient = _decimals(stored.ImagePositionPatient)
         groups.PlanePositionSequence = [position]
         dataset.PerFrameFunctionalGroupsSequence.append(groups)
     return dataset
@@ -185,3 +189,8 @@ def _step_mm(source: DicomSeries) -> float:
 def _thickness_mm(source: DicomSeries, measures: Dataset) -> float:
     """Return what the source says, which need not be the distance of its slices; that distance where it is silent."""
     return float(measures.get("SliceThickness") or _step_mm(source))
+
+
+def _decimals(values: Iterable[float]) -> list[DSfloat]:
+    """Return numbers as decimal strings of at most 16 characters (PS3.5, 6.2); what fits stays as it is."""
+    return [DSfloat(float(value), auto_format=True) for value in values]
