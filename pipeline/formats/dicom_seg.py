@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from highdicom.seg import Segmentation, SegmentationFractionalTypeValues
 from numpy.typing import ArrayLike, NDArray
-from pydicom import config as pydicom_config
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from .. import __version__
 from ..errors import ConfigError, ImageError, LabelError
 from .dicom_series import DicomSeries
+from .quiet_dicom import quiet_dicom
 from .seg_source import check_source, highdicom_source, refer_to
 from .segment_coding import AlgorithmIdentification, SegmentDescription, segment_items
 from .whole_file import whole_file
@@ -84,7 +82,7 @@ def write_dicom_seg(
     if affine is not None:
         _check_grid(affine, source)
     frames = _frames(np.asarray(masks), source, segments, kind)
-    with _quiet():
+    with quiet_dicom():
         segmentation = Segmentation(
             source_images=highdicom_source(source),
             pixel_array=frames,
@@ -109,7 +107,7 @@ def write_dicom_seg(
         segmentation.ContentCreatorName = None  # required, may be empty, and names persons
         refer_to(source, segmentation)
         _copy_patient_and_study(source, segmentation)
-    with whole_file(path, overwrite=overwrite) as partial, _quiet():
+    with whole_file(path, overwrite=overwrite) as partial, quiet_dicom():
         segmentation.save_as(partial, enforce_file_format=True)
 
 
@@ -201,19 +199,6 @@ def _copy_patient_and_study(source: DicomSeries, segmentation: Segmentation) -> 
     segmentation.copy_patient_and_study_information(header)
     if header.get("SpecificCharacterSet"):
         segmentation.SpecificCharacterSet = header.SpecificCharacterSet
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep values of the source out of logs and warnings: names, dates and ids are what libraries complain about."""
-    logger = logging.getLogger("highdicom")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with pydicom_config.disable_value_validation():
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _few(values: Sequence[int]) -> str:

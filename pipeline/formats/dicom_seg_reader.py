@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,15 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, SegmentationStorage
 
 from ..errors import ConfigError, ImageError, LabelError, MissingFileError
 from .dicom_series import DicomSeries
 from .functional_groups import frame_affine, functional_group
+from .quiet_dicom import quiet_dicom
 from .seg_source import MAX_OFFSET_VOXELS
 
 SegLayout = Literal["labelmap", "segments"]
@@ -29,6 +30,14 @@ Index = tuple[Any, ...]
 _LABELMAP_STORAGE: Final = UID("1.2.840.10008.5.1.4.1.1.66.7")  # newer than pydicom 3.0's table
 _LABELMAP: Final = "LABELMAP"
 _FRACTIONAL: Final = "FRACTIONAL"
+_REQUIRED: Final = ("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "SegmentSequence", "PixelData")
+_DAMAGE: Final = (OSError, EOFError, ValueError, KeyError, NotImplementedError, struct.error, BytesLengthException)
+_SEQUENCES: Final = (
+    "SegmentSequence",
+    "ReferencedSeriesSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
 _TYPES: Final = ("BINARY", _FRACTIONAL, _LABELMAP)
 
 
@@ -94,7 +103,7 @@ def read_dicom_seg(
     if layout not in get_args(SegLayout):
         raise ConfigError(f"layout {layout!r} of masks is unknown; expected one of {', '.join(get_args(SegLayout))}")
     path = Path(path)
-    with pydicom_config.disable_value_validation():  # it would warn with the value, which may be a name
+    with quiet_dicom():
         dataset = _read(path)
         planes = [_plane(path, dataset, frame) for frame in range(1, int(dataset.NumberOfFrames) + 1)]
         if source is None:
@@ -108,21 +117,26 @@ def read_dicom_seg(
 
 
 def _read(path: Path) -> Dataset:
+    """Read a file, and parse now what pydicom would parse later: of a damaged one it reads as far as it can."""
     try:
         dataset = pydicom.dcmread(path)
+        for keyword in _SEQUENCES:
+            for item in dataset.get(keyword) or []:
+                list(item.iterall())
     except FileNotFoundError as error:
         raise MissingFileError(f"segmentation {path} not found; check the path") from error
     except InvalidDicomError as error:
         raise ImageError(f"{path} is not a DICOM file; expected a DICOM SEG; name another file") from error
-    except (OSError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise ImageError(f"segmentation {path} cannot be read ({type(error).__name__}); copy it again") from error
     if dataset.get("SOPClassUID") not in (SegmentationStorage, _LABELMAP_STORAGE):
         raise ImageError(f"{path} is no DICOM SEG but of another class; name the file of the segmentation")
     kind = dataset.get("SegmentationType")
     if kind not in _TYPES:
-        raise ImageError(f"segmentation {path} is of the type {kind!r}; expected one of {', '.join(_TYPES)}")
-    needed = ("NumberOfFrames", "Rows", "Columns", "SegmentSequence", "PixelData")
-    missing = [keyword for keyword in needed if not dataset.get(keyword)]
+        raise ImageError(
+            f"segmentation {path} is of the type {kind!r}; expected one of {', '.join(_TYPES)}; export it anew"
+        )
+    missing = [keyword for keyword in _REQUIRED if not dataset.get(keyword)]
     if missing:
         raise ImageError(f"segmentation {path} has no {', '.join(missing)}; copy it again, or export it anew")
     return dataset
