@@ -164,7 +164,8 @@ def _frames(
             "segments too, or map the values first"
         )
     dtype = np.uint8 if numbers[-1] < 2**8 else np.uint16
-    return np.moveaxis(masks, 2, 0).astype(dtype)
+    # Frame after frame in memory: highdicom passes over each several times.
+    return np.ascontiguousarray(np.moveaxis(masks, 2, 0), dtype)
 
 
 def _stacked(masks: NDArray[Any], segments: Sequence[SegmentDescription], kind: SegKind) -> NDArray[Any]:
@@ -187,8 +188,8 @@ def _stacked(masks: NDArray[Any], segments: Sequence[SegmentDescription], kind: 
             f"fractions run from {masks.min()} to {masks.max()}; expected values in [0, 1]; turn logits into "
             "probabilities first"
         )
-    frames = np.moveaxis(masks, (0, 3), (3, 0))
-    return frames.astype(np.float32) if masks.dtype.kind == "f" else frames
+    dtype = np.float32 if masks.dtype.kind == "f" else bool
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(masks, 3, 1), dtype), 0, 3)
 
 
 def _copy_patient_and_study(source: DicomSeries, segmentation: Segmentation) -> None:

@@ -240,10 +240,12 @@ def _place(
             f"segmentation {path} is fractional, and a label map holds whole segments; read it as segments and apply "
             "a threshold"
         )
+    frames_first = (shape[2], *shape[:2])  # in memory, as the frames come
     if layout == "labelmap":
-        masks = np.zeros(shape, np.uint8 if max(numbers, default=0) < 2**8 else np.uint16)
+        masks = np.zeros(frames_first, np.uint8 if max(numbers, default=0) < 2**8 else np.uint16)
     else:
-        masks = np.zeros((len(numbers), *shape), np.float32 if kind == _FRACTIONAL else bool)
+        masks = np.zeros((len(numbers), *frames_first), np.float32 if kind == _FRACTIONAL else bool)
+    masks = np.moveaxis(masks, -3, -1)
     largest = float(dataset.get("MaximumFractionalValue") or 0) if kind == _FRACTIONAL else 1.0
     if largest <= 0:
         raise ImageError(f"segmentation {path} has no MaximumFractionalValue, by which to divide; export it anew")

@@ -178,12 +178,11 @@ def on_grid(volume: NDArray[Any], lps: NDArray[np.float64], source: DicomSeries)
     inverse = np.linalg.inv(source.affine)
     found = inverse[:3, :3] @ ras + inverse[:3, 3:]
     assert np.abs(found - found.round()).max() < 1e-3
-    placed = np.zeros(source.voxels.shape, volume.dtype)
-    target = tuple(found.round().astype(int))
-    assert len({*zip(*target, strict=True)}) == volume.size
-    assert min(axis.min() for axis in target) >= 0
+    target = np.ravel_multi_index(tuple(found.round().astype(int)), source.voxels.shape)  # raises outside the grid
+    assert np.unique(target).size == volume.size
+    placed = np.zeros(source.voxels.size, volume.dtype)
     placed[target] = volume.ravel()
-    return placed
+    return placed.reshape(source.voxels.shape)
 
 
 def read_by_dcmqi(path: Path, source: DicomSeries, segments: int) -> NDArray[np.bool_]:
