@@ -435,7 +435,9 @@ def test_what_is_drawn_by_hand_says_so(tmp_path: Path, dciodvfy: Callable[[Path]
     geometry = Geometry((8, 9, 2), ORIENTATIONS["axial"])
     source = make_series(tmp_path, geometry)
     write_dicom_seg(tmp_path / "seg.dcm", np.ones(geometry.shape, int), source, SEGMENTS, algorithm=None)
-    item = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[0]
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    item = dataset.SegmentSequence[0]
+    assert dataset.ContentCreatorName == ""  # must be there, and names nobody
     assert item.SegmentAlgorithmType == "MANUAL"
     assert "SegmentationAlgorithmIdentificationSequence" not in item
     assert dciodvfy(tmp_path / "seg.dcm") == ["Segmentation"]
@@ -492,6 +494,7 @@ def test_nothing_of_the_patient_reaches_logs_warnings_or_messages(
         with pytest.raises(LabelError) as refusal:
             write_dicom_seg(path, masks + 9, source, SEGMENTS, algorithm=ALGORITHM, overwrite=True)
     assert not caught
+    assert not caplog.records
     said = caplog.text + "".join(capfd.readouterr()) + str(refusal.value)
     assert not [value for value in planted.values() if value.lower() in said.lower()]
     assert header.StudyInstanceUID not in said
