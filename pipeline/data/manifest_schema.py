@@ -28,6 +28,7 @@ _SHA256: Final = {
     "pattern": r"^[0-9a-f]{64}(?!\n)$",
     "description": "a SHA-256 as 64 lower-case hexadecimal digits, or null where it is not known",
 }
+_RELATIVE_FILE: Final = {**_PATH, "description": "a path relative to the image folder, with '/' between its parts"}
 _LENGTH_MM: Final = {"type": "number", "exclusiveMinimum": 0, "description": "a length in mm, above 0"}
 
 
@@ -60,10 +61,34 @@ _GENERATED: Final = _record(
     {"generator": _TEXT, "seed": {"type": "integer", "minimum": 0, "description": "a seed, at least 0"}},
     "the generator and its seed",
 )
+_ARCHIVE: Final = _record(
+    ("url", "sha256"),
+    {
+        "url": _URL,
+        "sha256": _SHA256,
+        "path": _PATH,
+        "folders": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": _PATH,
+            "additionalProperties": {
+                **_PATH,
+                "pattern": r"^(\.|(?:" + _PATH["pattern"].removeprefix("^").removesuffix("$") + "))$",
+                "description": "a folder below the data folder, or '.' for the data folder itself",
+            },
+            "description": "folders of the archive, and the folders that their files go to",
+        },
+    },
+    "a file to download: its url and sha256, its path if it is not to be unpacked, and which folders go where if it is",
+)
 _PUBLISHED: Final = _record(
     ("urls", "layout"),
-    {"urls": _list(_URL, "one address or more that the files come from, none of them twice"), "layout": _TEXT},
-    "the urls of the files and the layout of the folder they go to",
+    {
+        "urls": _list(_URL, "the addresses that the files come from, none of them twice", least=0),
+        "layout": _TEXT,
+        "archives": _list(_ARCHIVE, "one file or more to download, none of them twice"),
+    },
+    "the urls of the files, the layout of the folder they go to, and archives if a program can fetch them",
 )
 _SOURCE: Final = {
     "type": "object",
@@ -72,27 +97,82 @@ _SOURCE: Final = {
     "then": _GENERATED,
     "else": _PUBLISHED,
 }
+_CODE: Final = _record(
+    ("scheme", "value", "meaning"),
+    {
+        "scheme": {
+            "type": "string",
+            "pattern": r"^[A-Za-z0-9_]{1,16}(?!\n)$",
+            "description": "a coding scheme as DICOM writes it, such as SCT for SNOMED CT",
+        },
+        "value": {
+            "type": "string",
+            "pattern": r"^[^\\\x00-\x20][^\\\x00-\x1f]{0,63}(?!\n)$",
+            "description": 'a code value, a text such as "10200004"',
+        },
+        "meaning": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 64,
+            "description": "a text of at most 64 characters",
+        },
+    },
+    "a code: its scheme, value and meaning",
+)
 _CLASS: Final = _record(
     ("index", "name", "stored_value"),
     {
         "index": {"type": "integer", "minimum": 0, "description": "a class index, at least 0; 0 is background"},
         "name": _TEXT,
         "stored_value": {"type": "integer", "description": "the value that stands for the class in label files"},
+        "category": _CODE,
+        "code": _CODE,
+        "modifier": _CODE,
     },
-    "a class: its index, its name and its stored_value",
+    "a class: its index, its name, its stored_value, and the codes of what it is (category, code, modifier)",
 )
 _CASE: Final = _record(
     ("id", "patient", "image", "label", "image_sha256", "label_sha256"),
     {
         "id": _NAME,
         "patient": _NAME,
+        "study": _NAME,
+        "series": _NAME,
         "block": _NAME,
         "image": _PATH,
-        "label": _PATH,
+        "image_files": _list(_RELATIVE_FILE, "one file or more of the image folder, none of them twice"),
+        "label": {
+            **_PATH,
+            "type": ["string", "null"],
+            "description": _PATH["description"] + "; or null where the case has no label",
+        },
         "image_sha256": _SHA256,
         "label_sha256": _SHA256,
     },
     "a case: its id, patient, image, label, image_sha256 and label_sha256, and its block where splits go by block",
+)
+_PART: Final = _list(_NAME, "ids of one case or more, none of them twice")
+_FOLDS: Final = _record(
+    ("split", "seed", "parts"),
+    {
+        "split": _NAME,
+        "seed": {"type": "integer", "minimum": 0, "description": "a seed, at least 0"},
+        "stratify": _TEXT,
+        "parts": _list(_PART, "two lists or more of ids of cases", least=2),
+    },
+    "folds: the split that they divide, the seed, what they are stratified by, and the parts",
+)
+_DEIDENTIFICATION: Final = _record(
+    ("status",),
+    {
+        "status": {
+            "enum": ["not_applicable", "deidentified", "pseudonymised", "identified", "unknown"],
+            "description": "'not_applicable' (no person is shown), 'deidentified', 'pseudonymised' (somebody holds the "
+            "key), 'identified' or 'unknown'",
+        },
+        "method": _TEXT,
+    },
+    "whether the data name people: its status, and the method by which they no longer do",
 )
 
 MANIFEST_SCHEMA: Final[dict[str, Any]] = {
@@ -125,6 +205,12 @@ MANIFEST_SCHEMA: Final[dict[str, Any]] = {
             "licence": _LICENCE,
             "citation": _TEXT,
             "source": _SOURCE,
+            "deidentification": _DEIDENTIFICATION,
+            "modality": {
+                "type": "string",
+                "pattern": r"^[A-Za-z0-9_]{1,16}(?!\n)$",
+                "description": "how the images were made, in at most 16 letters, as DICOM writes it: CT, MR, SM",
+            },
             "classes": _list(_CLASS, "two classes or more, none of them twice", least=2),
             "spacing_mm": {
                 "type": ["array", "null"],
@@ -148,9 +234,10 @@ MANIFEST_SCHEMA: Final[dict[str, Any]] = {
                 "type": "object",
                 "minProperties": 1,
                 "propertyNames": _NAME,
-                "additionalProperties": _list(_NAME, "ids of one case or more, none of them twice"),
+                "additionalProperties": _PART,
                 "description": "one split or more: a name, and the ids of its cases",
             },
+            "folds": _FOLDS,
         },
         "a data manifest",
     ),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ManifestError
-from .manifest import GeneratedSource, Manifest
+from .manifest import Manifest
+from .manifest_entries import GeneratedSource
 from .phantom_em import generate_phantom_em
 
 # The names that a manifest may give as its generator. A manifest is data: no other name in it is ever imported.

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from pydicom.sr.codedict import codes
 
 from pipeline.data import MANIFEST_SCHEMA, GeneratedSource, LabelClass, Manifest, PublishedSource
 from pipeline.errors import ManifestError, MissingFileError
@@ -392,6 +393,43 @@ class TestShipped:
         for record in manifest.records(folder, "training") + manifest.records(folder, "validation"):
             assert Path(record["image"]).is_file()
             assert Path(record["label"]).is_file()
+
+    def test_every_shipped_manifest_states_whether_people_are_named(self):
+        status = {name: Manifest.load(MANIFESTS / f"{name}.json").deidentification for name in SHIPPED}
+        assert {name: stated and stated.status for name, stated in status.items()} == {
+            "isbi2012": "not_applicable",
+            "msd_hippocampus": "deidentified",
+            "phantom_em": "not_applicable",
+        }
+
+    def test_msd_hippocampus_trains_on_the_first_40_of_60_volumes_and_validates_on_the_rest(self):
+        manifest = Manifest.load(MANIFESTS / "msd_hippocampus.json")
+        ids = sorted(case.id for case in manifest.cases)
+        assert len(ids) == 60
+        assert dict(manifest.splits) == {"training": tuple(ids[:40]), "validation": tuple(ids[40:])}
+        assert all(digest for case in manifest.cases for _, _, digest in case.files())
+        assert {case.patient for case in manifest.cases} == set(ids)
+
+    def test_the_codes_of_msd_hippocampus_are_those_that_pydicom_knows(self):
+        classes = Manifest.load(MANIFESTS / "msd_hippocampus.json").classes
+        known = (codes.CID7150.AnatomicalStructure, codes.SCT.Hippocampus)
+        sides = {"anterior": codes.SCT.Anterior, "posterior": codes.SCT.Posterior}
+        assert (classes[0].name, classes[0].code) == ("background", None)
+        for label_class, side in zip(classes[1:], sides, strict=True):
+            assert label_class.name == side
+            for code, concept in zip(
+                (label_class.category, label_class.code, label_class.modifier), (*known, sides[side]), strict=True
+            ):
+                assert code is not None
+                assert (code.scheme, code.value, code.meaning) == (
+                    concept.scheme_designator,
+                    concept.value,
+                    concept.meaning,
+                )
+
+    def test_the_files_of_msd_hippocampus_are_those_that_the_manifest_means(self, real_data: Callable[[str], Path]):
+        manifest = Manifest.load(MANIFESTS / "msd_hippocampus.json")
+        manifest.check_files(real_data("msd-hippocampus"))
 
 
 def test_the_manifest_to_copy_from_the_documentation_is_one(tmp_path: Path) -> None:
