@@ -24,7 +24,7 @@ from .manifest_entries import (
     PublishedSource,
 )
 from .manifest_fields import case_of, class_of, deidentification_of, folds_of, source_of, spacing_of
-from .manifest_reading import read_manifest_fields
+from .manifest_reading import check_schema, manifest_bytes, read_manifest_fields
 from .manifest_rules import rule_breaches
 
 
@@ -87,9 +87,7 @@ class Manifest:
                 (or a block, where splits go by block) cross a split.
         """
         manifest = cls.read(path)
-        for breach in manifest.breaches():
-            msg = f"manifest {path}: {breach}"
-            raise ManifestError(msg)
+        manifest.check_rules()
         return manifest if fold is None else manifest.fold(fold)
 
     @classmethod
@@ -100,8 +98,27 @@ class Manifest:
             MissingFileError: If there is no such file.
             ManifestError: If it is not JSON or breaks the schema.
         """
-        path = Path(path)
-        fields, content = read_manifest_fields(path)
+        fields, content = read_manifest_fields(Path(path))
+        return cls._from_fields(fields, content, Path(path))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any], path: str | Path) -> Manifest:
+        """Check the fields of a manifest, and return it with the digest of what `manifest_bytes` makes of them.
+
+        Args:
+            fields: What is to stand in the JSON file.
+            path: The file that they are for; messages name it.
+
+        Raises:
+            ManifestError: If the fields break the schema or a rule.
+        """
+        check_schema(fields, Path(path))
+        manifest = cls._from_fields(fields, manifest_bytes(fields), Path(path))
+        manifest.check_rules()
+        return manifest
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any], content: bytes, path: Path) -> Manifest:
         return cls(
             name=fields["name"],
             version=fields["version"],
@@ -126,6 +143,16 @@ class Manifest:
     def breaches(self) -> Iterator[str]:
         """Yield what breaks the rules beyond the schema, one sentence each, as `rule_breaches` finds it."""
         return rule_breaches(self.classes, self.cases, self.splits, self.folds, self.split_unit)
+
+    def check_rules(self) -> None:
+        """Refuse the manifest for the first of its `breaches`.
+
+        Raises:
+            ManifestError: If there is one.
+        """
+        for breach in self.breaches():
+            msg = f"manifest {self.path}: {breach}"
+            raise ManifestError(msg)
 
     def fold(self, number: int) -> Manifest:
         """Return the manifest with the splits of one fold: `validation` is its part, `training` the other parts.
@@ -245,7 +272,7 @@ class Manifest:
                 if found != expected:
                     msg = (
                         f"case {case.id!r}: {kind} {path} has SHA-256 {found}, but {self.path} expects {expected}; "
-                        f"move the file away and {self._way_to_get_files(Path(folder))}"
+                        f"move the file away and {self.way_to_get_files(Path(folder))}"
                     )
                     raise ManifestError(msg)
 
@@ -256,10 +283,10 @@ class Manifest:
         kind = "label" if owner.label is not None and missing[0] == folder / owner.label else "image"
         return (
             f"case {owner.id!r} of data set {self.name!r}: {kind} {missing[0]}{others} not found; "
-            f"{self._way_to_get_files(folder)}"
+            f"{self.way_to_get_files(folder)}"
         )
 
-    def _way_to_get_files(self, folder: Path) -> str:
+    def way_to_get_files(self, folder: Path) -> str:
         """Return what a user can do to get the files into the folder."""
         if isinstance(self.source, GeneratedSource):
             return f"have the files generated: pipeline.data.prepare_data_set(manifest, {str(folder)!r})"

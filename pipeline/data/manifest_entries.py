@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -119,6 +120,7 @@ class Case:
         block: Part of a stack that must stay in one split, where splits go by block.
         study: Pseudonym of the study, or None.
         series: Pseudonym of the series, or None.
+        attributes: What else is known of the case, such as the site; `data split --stratify` takes their names.
         image_files: The files of the image folder that belong to the image, relative to it; empty where all do.
     """
 
@@ -132,6 +134,7 @@ class Case:
     study: str | None = None
     series: str | None = None
     image_files: tuple[str, ...] = ()
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
 
     def files(self) -> tuple[tuple[str, str, str | None], ...]:
         """Return the image and, where there is one, the label: what each is, its path, and its SHA-256 or None."""

@@ -1,16 +1,18 @@
-"""Reading the JSON of a data manifest: strictly, and held against the schema with messages that name the place."""
+"""The JSON of a data manifest: read strictly, held against the schema with messages that name the place; written."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import jsonschema
 
 from ..errors import ManifestError, MissingFileError
+from ..formats import whole_file
 from .manifest_schema import MANIFEST_SCHEMA
 
 _VALIDATOR: Final = jsonschema.Draft202012Validator(MANIFEST_SCHEMA)
@@ -35,6 +37,21 @@ def read_manifest_fields(path: Path) -> tuple[dict[str, Any], bytes]:
     fields = read_json(content, f"manifest {path}")
     check_schema(fields, path)
     return fields, content
+
+
+def manifest_bytes(fields: Mapping[str, Any]) -> bytes:
+    """Return the JSON text of a manifest as this project writes it."""
+    return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_manifest_fields(path: Path, fields: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Write a manifest whole or not at all. `Manifest.from_fields` checks the fields, this does not.
+
+    Raises:
+        OutputError: If it cannot be written, or is there and `overwrite` is not set.
+    """
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(manifest_bytes(fields))
 
 
 def read_json(content: bytes, thing: str) -> Any:

@@ -139,6 +139,13 @@ _CASE: Final = _record(
         "study": _NAME,
         "series": _NAME,
         "block": _NAME,
+        "attributes": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": _NAME,
+            "additionalProperties": {"type": ["string", "number"], "description": "a text or a number"},
+            "description": "what else is known of the case, by name, such as the site or the scanner; never who it is",
+        },
         "image": _PATH,
         "image_files": _list(_RELATIVE_FILE, "one file or more of the image folder, none of them twice"),
         "label": {
