@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
+from . import __version__, data_commands
 from .exit_status import say_in_one_line
 
 
@@ -192,4 +192,5 @@ def command_line_parser() -> argparse.ArgumentParser:
         help="leave out images that have all their results, so that a folder goes on where it was stopped",
     )
     predict.set_defaults(command=_predict)
+    data_commands.add_parser(commands)
     return parser

@@ -1,7 +1,17 @@
 """Data sets: manifests with their cases and splits, generated phantoms, and the data sets that training draws from."""
 
+from .check import Problem as Problem
+from .check import check_data_set as check_data_set
 from .digests import content_sha256 as content_sha256
 from .digests import folder_sha256 as folder_sha256
+from .export_croissant import export_croissant as export_croissant
+from .export_msd import export_msd as export_msd
+from .export_nnunet import export_nnunet as export_nnunet
+from .fetch import fetch_data_set as fetch_data_set
+from .import_croissant import import_croissant as import_croissant
+from .import_msd import import_msd as import_msd
+from .import_nnunet import import_nnunet as import_nnunet
+from .index import index_data_set as index_data_set
 from .manifest import Manifest as Manifest
 from .manifest_entries import Archive as Archive
 from .manifest_entries import Case as Case
@@ -18,6 +28,8 @@ from .phantom_em import generate_phantom_em as generate_phantom_em
 from .phantom_em import phantom_em_slice as phantom_em_slice
 from .prepare import prepare_data_set as prepare_data_set
 from .tile_dataset import ExplainedTile as ExplainedTile
+from .pseudonyms import Pseudonyms as Pseudonyms
+from .split import split_data_set as split_data_set
 from .tile_dataset import TileDataset as TileDataset
 from .tile_dataset import TileSampler as TileSampler
 from .tile_dataset import tile_loader as tile_loader

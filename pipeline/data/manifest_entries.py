@@ -164,12 +164,12 @@ class Folds:
 
     Attributes:
         split: The split that the parts divide.
-        seed: The seed they were drawn with.
+        seed: The seed they were drawn with; None where they come from elsewhere.
         parts: Ids of the cases of each part.
         stratify: What the parts were balanced by, or None.
     """
 
     split: str
-    seed: int
+    seed: int | None
     parts: tuple[tuple[str, ...], ...]
     stratify: str | None = None

@@ -50,8 +50,9 @@ def folds_of(fields: Mapping[str, Any] | None) -> Folds | None:
     """Return the folds, or None."""
     if fields is None:
         return None
+    seed = None if fields["seed"] is None else int(fields["seed"])
     parts = tuple(tuple(ids) for ids in fields["parts"])
-    return Folds(split=fields["split"], seed=int(fields["seed"]), parts=parts, stratify=fields.get("stratify"))
+    return Folds(split=fields["split"], seed=seed, parts=parts, stratify=fields.get("stratify"))
 
 
 def deidentification_of(fields: Mapping[str, Any] | None) -> Deidentification | None:

@@ -28,6 +28,11 @@ _SHA256: Final = {
     "pattern": r"^[0-9a-f]{64}(?!\n)$",
     "description": "a SHA-256 as 64 lower-case hexadecimal digits, or null where it is not known",
 }
+_FOLDER: Final = {
+    **_PATH,
+    "pattern": r"^(\.(?!\n)|(?:" + _PATH["pattern"].removeprefix("^").removesuffix("$") + "))$",
+    "description": "a folder below the data folder, or '.' for the data folder itself",
+}
 _RELATIVE_FILE: Final = {**_PATH, "description": "a path relative to the image folder, with '/' between its parts"}
 _LENGTH_MM: Final = {"type": "number", "exclusiveMinimum": 0, "description": "a length in mm, above 0"}
 
@@ -71,11 +76,7 @@ _ARCHIVE: Final = _record(
             "type": "object",
             "minProperties": 1,
             "propertyNames": _PATH,
-            "additionalProperties": {
-                **_PATH,
-                "pattern": r"^(\.|(?:" + _PATH["pattern"].removeprefix("^").removesuffix("$") + "))$",
-                "description": "a folder below the data folder, or '.' for the data folder itself",
-            },
+            "additionalProperties": _FOLDER,
             "description": "folders of the archive, and the folders that their files go to",
         },
     },
@@ -131,39 +132,49 @@ _CLASS: Final = _record(
     },
     "a class: its index, its name, its stored_value, and the codes of what it is (category, code, modifier)",
 )
-_CASE: Final = _record(
-    ("id", "patient", "image", "label", "image_sha256", "label_sha256"),
-    {
-        "id": _NAME,
-        "patient": _NAME,
-        "study": _NAME,
-        "series": _NAME,
-        "block": _NAME,
-        "attributes": {
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": _NAME,
-            "additionalProperties": {"type": ["string", "number"], "description": "a text or a number"},
-            "description": "what else is known of the case, by name, such as the site or the scanner; never who it is",
+_CASE: Final = {
+    **_record(
+        ("id", "patient", "image", "label", "image_sha256", "label_sha256"),
+        {
+            "id": _NAME,
+            "patient": _NAME,
+            "study": _NAME,
+            "series": _NAME,
+            "block": _NAME,
+            "attributes": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": _NAME,
+                "additionalProperties": {"type": ["string", "number"], "description": "a text or a number"},
+                "description": "what else is known of the case, by name, such as the site; never who it is",
+            },
+            "image": {"type": "string", "description": _PATH["description"]},
+            "image_files": _list(_RELATIVE_FILE, "one file or more of the image folder, none of them twice"),
+            "label": {
+                **_PATH,
+                "type": ["string", "null"],
+                "description": _PATH["description"] + "; or null where the case has no label",
+            },
+            "image_sha256": _SHA256,
+            "label_sha256": _SHA256,
         },
-        "image": _PATH,
-        "image_files": _list(_RELATIVE_FILE, "one file or more of the image folder, none of them twice"),
-        "label": {
-            **_PATH,
-            "type": ["string", "null"],
-            "description": _PATH["description"] + "; or null where the case has no label",
-        },
-        "image_sha256": _SHA256,
-        "label_sha256": _SHA256,
-    },
-    "a case: its id, patient, image, label, image_sha256 and label_sha256, and its block where splits go by block",
-)
+        "a case: its id, patient, image, label, image_sha256 and label_sha256, and its block where splits go by block",
+    ),
+    # Files in the data folder itself are named one by one, so that it cannot be mistaken for the folder of one image.
+    "if": {"required": ["image_files"]},
+    "then": {"properties": {"image": _FOLDER}},
+    "else": {"properties": {"image": _PATH}},
+}
 _PART: Final = _list(_NAME, "ids of one case or more, none of them twice")
 _FOLDS: Final = _record(
     ("split", "seed", "parts"),
     {
         "split": _NAME,
-        "seed": {"type": "integer", "minimum": 0, "description": "a seed, at least 0"},
+        "seed": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "description": "a seed, at least 0, or null where the folds come from elsewhere",
+        },
         "stratify": _TEXT,
         "parts": _list(_PART, "two lists or more of ids of cases", least=2),
     },

@@ -1,0 +1,214 @@
+"""Making a manifest for a folder of images: what is there, in which pairs or series, with which labels and digests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..errors import ConfigError, ImageError, LabelError, MissingFileError
+from .case_files import is_nifti, is_raster, read_grid, read_label_values
+from .digests import content_sha256
+from .index_dicom import index_dicom
+from .index_entries import FoundClass, Index
+from .index_pairs import Pair, pair_by_folders, pair_by_globs, relative_names
+from .manifest_entries import Case
+from .pseudonyms import Pseudonyms
+
+# Labels with more values than this number objects, and are no classes.
+_MOST_CLASSES: Final = 64
+_BIDS_SUBJECT: Final = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
+
+
+def index_data_set(
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    pseudonyms: Pseudonyms | None = None,
+    image_glob: str | None = None,
+    label_glob: str | None = None,
+    classes: Mapping[str, int] | None = None,
+    patient_pattern: str | None = None,
+    identifying_paths: bool = False,
+    progress: bool = False,
+) -> tuple[dict[str, Any], Mapping[str, int]]:
+    """Scan a folder for DICOM series, or for pairs of NIfTI, PNG or TIFF files, and describe them in a manifest.
+
+    DICOM comes first: where there are series, other files are counted and passed over. A series becomes a case;
+    patient, study and series are pseudonyms. Otherwise images and labels are paired by the folders `imagesTr` and
+    `labelsTr` and the like, or by patterns. The patient of a pair is what `patient_pattern` finds in its path, else the
+    subject of BIDS (`sub-…`), else every image counts as a patient of its own. Licence and citation are stated as
+    unknown.
+
+    Args:
+        folder: The folder; hidden files in it are not looked at.
+        name: Name of the data set; the folder's by default.
+        pseudonyms: What makes pseudonyms; by default of a random key that is kept nowhere.
+        image_glob: Pattern of images, see `pair_by_globs`.
+        label_glob: Pattern of labels.
+        classes: Values in label files by the name of the class, background first; by default named after their values.
+        patient_pattern: Regular expression whose first group (or else the whole) tells the patient in a path.
+        identifying_paths: Take paths that contain identifiers of their DICOM headers.
+        progress: Show progress bars.
+
+    Returns:
+        The fields of the manifest, and how many files were passed over, by the reason.
+
+    Raises:
+        MissingFileError: If the folder is not there.
+        ImageError: If there is no image, or one is damaged.
+        LabelError: If labels hold values that are no classes, belong to no image, or there are none and `classes` is
+            not given.
+        ManifestError: If a patient is not known, or paths carry identifiers.
+        ConfigError: If a pattern is wrong.
+    """
+    folder = Path(folder).absolute()
+    if not folder.is_dir():
+        raise MissingFileError(f"folder {folder} not found; give the folder of the images")
+    if label_glob is not None and image_glob is None:
+        raise ConfigError("--label-glob needs --image-glob: the two say together which files belong to each other")
+    pattern = _compiled(patient_pattern)
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    images = [path for path in paths if is_nifti(path) or is_raster(path)]
+    found = None
+    if image_glob is None:
+        found = index_dicom(
+            *(folder, [path for path in paths if path not in set(images)], pseudonyms or Pseudonyms(), pattern),
+            identifying_paths=identifying_paths,
+            progress=progress,
+        )
+        if found is not None and images:
+            found = replace(found, skipped={**found.skipped, "NIfTI, PNG or TIFF beside DICOM": len(images)})
+    if found is None:
+        if not images:
+            raise ImageError(
+                f"folder {folder} holds no image: none of its {len(paths)} files is DICOM, NIfTI, PNG or TIFF"
+            )
+        names = relative_names(folder, images)
+        pairs = pair_by_folders(names) if image_glob is None else pair_by_globs(names, image_glob, label_glob)
+        found = _index_pairs(folder, pairs, pattern, classes is None, progress)
+        in_pairs = sum(1 if pair.label is None else 2 for pair in pairs)
+        if len(paths) > in_pairs:
+            found = replace(found, skipped={"no image or label": len(paths) - in_pairs})
+    return _fields(found, name or _as_name(folder.name), classes), found.skipped
+
+
+def _index_pairs(
+    folder: Path, pairs: Sequence[Pair], pattern: re.Pattern[str] | None, read_values: bool, progress: bool
+) -> Index:
+    counts = Counter(pair.name for pair in pairs)
+    cases, spacings, values = [], set(), set()
+    for pair in tqdm(pairs, desc="reading", unit="case", disable=not progress, leave=False):
+        case_id = _as_name(pair.name if counts[pair.name] == 1 else pair.image.replace("/", "-"))
+        cases.append(
+            Case(
+                id=case_id,
+                patient=_as_name(_patient_of(pair.image, pattern) or case_id),
+                image=pair.image,
+                label=pair.label,
+                image_sha256=content_sha256(folder / pair.image),
+                label_sha256=None if pair.label is None else content_sha256(folder / pair.label),
+            )
+        )
+        spacings.add(_spacing_mm(folder / pair.image))
+        if pair.label is not None and read_values:
+            values |= set(read_label_values(folder / pair.label))
+            if len(values) > _MOST_CLASSES:
+                raise LabelError(
+                    f"labels up to {folder / pair.label} hold {len(values)} values, more than {_MOST_CLASSES}; they "
+                    "look like numbers of objects; name the classes: --classes background=0 NAME=1"
+                )
+    found = None
+    if values:
+        found = [FoundClass("background" if not value else f"class_{value}".replace("-", "minus_"), value)
+                 for value in sorted(values | {0}, key=lambda value: (value != 0, value))]  # fmt: skip
+    return Index(cases, found, spacing_mm=spacings.pop() if len(spacings) == 1 else None)
+
+
+def _patient_of(path: str, pattern: re.Pattern[str] | None) -> str | None:
+    found = (pattern or _BIDS_SUBJECT).search(path)
+    if found is None:
+        if pattern is not None:
+            raise ConfigError(f"--patient-pattern {pattern.pattern!r} finds no patient in {path}; correct it")
+        return None
+    return str(found.group(found.lastindex or 0))
+
+
+def _spacing_mm(path: Path) -> tuple[float, float, float | None] | None:
+    read_grid(path)
+    if not is_nifti(path):
+        return None
+    zooms = [float(zoom) for zoom in nibabel.load(path).header.get_zooms()[:3]]
+    if len(zooms) < 2 or not all(np.isfinite(zooms)) or min(zooms) <= 0:
+        return None
+    return zooms[0], zooms[1], zooms[2] if len(zooms) == 3 else None
+
+
+def _fields(found: Index, name: str, classes: Mapping[str, int] | None) -> dict[str, Any]:
+    entries = found.classes
+    if classes is not None:
+        known = {} if entries is None else {entry.stored_value: entry for entry in entries}
+        entries = [replace(known.get(value, FoundClass(key, value)), name=key) for key, value in classes.items()]
+    if entries is None:
+        raise LabelError("there are no labels that tell the classes; name them: --classes background=0 NAME=1")
+    if len(entries) < 2:
+        raise LabelError("the labels hold nothing but 0; name the classes: --classes background=0 NAME=1")
+    deidentification: dict[str, str] = {"status": found.deidentification}
+    if found.deidentification_method:
+        deidentification["method"] = found.deidentification_method
+    spacing = found.spacing_mm
+    return {
+        "name": name,
+        "version": "1.0.0",
+        "description": f"{len(found.cases)} cases as they were found in a folder.",
+        "licence": {"name": "not stated", "terms": "Not stated: ask the owner of the data before using them."},
+        "citation": "not stated",
+        "source": {"urls": [], "layout": "the folder as it was indexed"},
+        "deidentification": deidentification,
+        **({"modality": found.modality} if found.modality else {}),
+        "classes": [{"index": index, **_given(asdict(entry))} for index, entry in enumerate(entries)],
+        "spacing_mm": None if spacing is None else list(spacing[:2]),
+        "slice_spacing_mm": None if spacing is None else spacing[2],
+        "split_unit": "patient",
+        "cases": [case_fields(case) for case in found.cases],
+        "splits": {"all": [case.id for case in found.cases]},
+    }
+
+
+def case_fields(case: Case) -> dict[str, Any]:
+    """Return the fields of a case as they stand in a manifest."""
+    fields = asdict(case)
+    optional = ("block", "study", "series", "image_files", "attributes")
+    fields = {key: value for key, value in fields.items() if key not in optional or value}
+    if "image_files" in fields:
+        fields["image_files"] = list(fields["image_files"])
+    return fields
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"--patient-pattern {pattern!r} is no regular expression: {error}; correct it") from error
+
+
+def _as_name(text: str) -> str:
+    """Return a text with everything but letters, digits, '.', '_' and '-' replaced, as names in manifests want it."""
+    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]+", "-", text).lstrip("-._") or "unnamed"
