@@ -66,7 +66,8 @@ def _add_check(actions: Any) -> None:
         "check",
         help="hold a folder against its manifest",
         description="Check that files are there and have their digests, that image and label lie on one grid, that "
-        "labels hold known values, and that no patient is in two splits. Lists every problem; exit status 2 if there is one.",
+        "labels hold known values, and that no patient is in two splits. Lists every problem; exit status 2 if there "
+        "is one.",
         epilog="example: unet-pipeline data check data_manifests/msd_hippocampus.json Task04_Hippocampus",
     )
     _add_data_set(parser)
@@ -154,7 +155,7 @@ def _index(options: argparse.Namespace) -> None:
     from .data import Pseudonyms, index_data_set
 
     _refuse_existing(options)
-    fields, skipped = index_data_set(
+    fields, notes = index_data_set(
         options.folder,
         name=options.name,
         pseudonyms=Pseudonyms.from_file(options.key_file) if options.key_file else None,
@@ -166,8 +167,8 @@ def _index(options: argparse.Namespace) -> None:
         progress=True,
     )
     _write(options, fields)
-    if skipped:
-        print(f"passed over: {', '.join(f'{number} {reason}' for reason, number in skipped.items())}", file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
     patients = len({case["patient"] for case in fields["cases"]})
     print(
         f"{_counted(len(fields['cases']), 'case')} of {_counted(patients, 'patient')}, "

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ImageError, LabelError, MissingFileError, PipelineError
 from .case_files import Grid, grid_difference, is_nifti, is_raster, read_grid, read_label_values
+from .dicom_reference import reference_problem
 from .digests import content_sha256
 from .manifest import Manifest
 from .manifest_entries import Case
@@ -37,8 +38,8 @@ def check_data_set(manifest_path: str | Path, folder: str | Path, progress: bool
 
     The manifest: its classes, cases and splits, and that no patient is in two of them. Each case: its files are there,
     have the digests that the manifest knows, and can be read; image and label lie on one grid (NIfTI: size, voxel
-    sides and affine; PNG and TIFF: size); the label holds no value that stands for no class. Grids of DICOM series are
-    not compared here: reading the series does that.
+    sides and affine; PNG and TIFF: size; DICOM SEG: it refers to the image's series); the label holds no value that
+    stands for no class. The geometry of DICOM series is not looked at here: reading the series does that.
 
     Args:
         manifest_path: The manifest.
@@ -96,7 +97,10 @@ def _problems_of_content(case: Case, manifest: Manifest, folder: Path) -> Iterat
         return
     if len(grids) == 2 and (difference := grid_difference(grids["image"], grids["label"])):
         yield f"label {folder / case.label} is on another grid than its image: {difference}"
-    if (is_nifti(folder / case.label) or is_raster(folder / case.label)) and "label" not in grids:
+    is_dicom_label = not (is_nifti(folder / case.label) or is_raster(folder / case.label))
+    if is_dicom_label and (problem := reference_problem(folder / case.image, case.image_files, folder / case.label)):
+        yield f"{folder / case.label}: {problem}"
+    if not is_dicom_label and "label" not in grids:
         return
     try:
         values = read_label_values(folder / case.label)

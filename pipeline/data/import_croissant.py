@@ -39,8 +39,8 @@ def import_croissant(path: str | Path) -> dict[str, Any]:
         lacking = [name for name in _WANTED if not sets.get(name)]
         if lacking:
             raise ManifestError(
-                f"{path} has no record set {lacking[0]!r} with data; only what `data export --to croissant` wrote can be "
-                "imported; index the files instead: unet-pipeline data index FOLDER"
+                f"{path} has no record set {lacking[0]!r} with data; only what `data export --to croissant` wrote can "
+                "be imported; index the files instead: unet-pipeline data index FOLDER"
             )
         fields = _fields(content, sets)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:

@@ -38,7 +38,7 @@ def index_data_set(
     patient_pattern: str | None = None,
     identifying_paths: bool = False,
     progress: bool = False,
-) -> tuple[dict[str, Any], Mapping[str, int]]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Scan a folder for DICOM series, or for pairs of NIfTI, PNG or TIFF files, and describe them in a manifest.
 
     DICOM comes first: where there are series, other files are counted and passed over. A series becomes a case;
@@ -59,7 +59,7 @@ def index_data_set(
         progress: Show progress bars.
 
     Returns:
-        The fields of the manifest, and how many files were passed over, by the reason.
+        The fields of the manifest, and what a person should know: how many files were passed over, and why.
 
     Raises:
         MissingFileError: If the folder is not there.
@@ -89,7 +89,8 @@ def index_data_set(
             progress=progress,
         )
         if found is not None and images:
-            found = replace(found, skipped={**found.skipped, "NIfTI, PNG or TIFF beside DICOM": len(images)})
+            note = f"{len(images)} passed over: NIfTI, PNG or TIFF beside DICOM"
+            found = replace(found, notes=(*found.notes, note))
     if found is None:
         if not images:
             raise ImageError(
@@ -100,8 +101,8 @@ def index_data_set(
         found = _index_pairs(folder, pairs, pattern, classes is None, progress)
         in_pairs = sum(1 if pair.label is None else 2 for pair in pairs)
         if len(paths) > in_pairs:
-            found = replace(found, skipped={"no image or label": len(paths) - in_pairs})
-    return _fields(found, name or _as_name(folder.name), classes), found.skipped
+            found = replace(found, notes=(f"{len(paths) - in_pairs} passed over: neither image nor label",))
+    return _fields(found, name or _as_name(folder.name), classes), found.notes
 
 
 def _index_pairs(

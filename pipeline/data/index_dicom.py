@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ImageError, LabelError, ManifestError
 from .case_files import SEGMENTATION_CLASSES
+from .dicom_reference import referenced_series
 from .digests import content_sha256, files_of
 from .index_entries import FoundClass, Index
 from .manifest_entries import Case, Code
@@ -54,7 +55,7 @@ def index_dicom(
 
     Patients, studies and series are pseudonyms. The label of a case is the SEG that refers to its series, its classes
     are the segments with their codes. Objects without pixels (reports, plans, DICOMDIR) and files that are not DICOM
-    are counted.
+    are counted. Files without a SeriesInstanceUID are one series in each folder.
 
     Args:
         folder: The data folder.
@@ -67,7 +68,7 @@ def index_dicom(
     Raises:
         ManifestError: If a file has no PatientID, or a path contains an identifier that its header holds: the manifest
             would carry it.
-        ImageError: If a file has no SeriesInstanceUID, or is damaged.
+        ImageError: If a header is damaged.
         LabelError: If a SEG refers to a series that is not there, several refer to one, or they number their segments
             differently.
     """
@@ -75,6 +76,7 @@ def index_dicom(
     segmentations: list[tuple[Path, Dataset]] = []
     skipped: Counter[str] = Counter()
     are_removed: list[bool] = []
+    without_series = 0
     for path in tqdm(paths, desc="reading headers", unit="file", disable=not progress, leave=False):
         header = _header(path)
         if header is None:
@@ -84,14 +86,13 @@ def index_dicom(
         elif "Rows" not in header:
             skipped["DICOM without an image"] += 1
         else:
-            if not header.get("SeriesInstanceUID"):
-                raise ImageError(
-                    f"{path} has no SeriesInstanceUID (0020,000E), so its series is not known; move it away"
-                )
             if not identifying_paths:
                 _check_path(path, folder, header)
             are_removed.append(header.get("PatientIdentityRemoved") == "YES")
-            one = series.setdefault(str(header.SeriesInstanceUID), _Series(header))
+            uid = str(header.get("SeriesInstanceUID") or "")
+            without_series += not uid
+            # No UID begins so. Where a series is not told, its folder tells it; reading the series checks its geometry.
+            one = series.setdefault(uid or f"folder {path.parent.relative_to(folder)}", _Series(header))
             if one.header.get("PatientID") != header.get("PatientID"):
                 raise ManifestError(
                     f"{one.paths[0]} and {path} are one series of two patients (0010,0020); expected one; export them "
@@ -103,11 +104,12 @@ def index_dicom(
     labels = _labels(segmentations, series.keys())
     bar = tqdm(series.items(), desc="digests", unit="series", disable=not progress, leave=False)
     cases = [_case(folder, uid, one, labels.get(uid), pseudonyms, patient_pattern) for uid, one in bar]
+    by_folder = [f"{without_series} without SeriesInstanceUID: a folder is a series"] if without_series else []
     modalities = {str(one.header.get("Modality", "")) for one in series.values()}
     return Index(
         cases=cases,
         classes=_classes([segmentation for _, segmentation in segmentations]),
-        skipped=dict(skipped),
+        notes=(*[f"{number} passed over: {reason}" for reason, number in skipped.items()], *by_folder),
         modality=modalities.pop() if len(modalities) == 1 else None,
         deidentification="deidentified" if all(are_removed) else "identified",
         deidentification_method="The files say so: (0012,0062) is YES." if all(are_removed) else None,
@@ -160,12 +162,6 @@ def _labels(segmentations: Sequence[tuple[Path, Dataset]], known: Iterable[str])
         if other != path:
             raise LabelError(f"labels {other} and {path} refer to one series; expected one label; move the other away")
     return labels
-
-
-def referenced_series(segmentation: Dataset) -> str | None:
-    """Return the SeriesInstanceUID that a SEG refers to (PS3.3, section C.12.1.1: Common Instance Reference)."""
-    items = segmentation.get("ReferencedSeriesSequence") or []
-    return str(items[0].SeriesInstanceUID) if items else None
 
 
 def _case(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .manifest_entries import Case, Code, DeidentificationStatus
 
@@ -25,7 +25,7 @@ class Index:
     Attributes:
         cases: The cases, in the order of their files.
         classes: The classes, background first; None where there is no label to tell.
-        skipped: How many files were passed over, by the reason.
+        notes: What a person should know: files that were passed over, series that were told by their folder.
         modality: How the images were made, where all agree.
         spacing_mm: Spacing (row, column) and of slices, where all agree.
         deidentification: Whether the files say that they name nobody.
@@ -34,7 +34,7 @@ class Index:
 
     cases: Sequence[Case]
     classes: Sequence[FoundClass] | None
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     modality: str | None = None
     spacing_mm: tuple[float, float, float | None] | None = None
     deidentification: DeidentificationStatus = "unknown"
