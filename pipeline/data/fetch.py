@@ -55,6 +55,12 @@ def fetch_data_set(manifest: Manifest, folder: str | Path, progress: bool = Fals
             if archive.path is None or not (folder / archive.path).exists():
                 _stage(archive, downloads, staging, progress)
         number = _move_into_place(manifest, staging, folder)
+    except ManifestError:
+        # What no digest vouched for may be what was wrong; the next call must not take it up again.
+        for archive in archives:
+            if archive.sha256 is None:
+                _downloaded(archive, downloads).unlink(missing_ok=True)
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     shutil.rmtree(downloads, ignore_errors=True)
@@ -79,10 +85,7 @@ def _archives(manifest: Manifest) -> tuple[Archive, ...]:
 
 def _stage(archive: Archive, downloads: Path, staging: Path, progress: bool) -> None:
     """Download an archive, and put what it holds where it belongs below `staging`."""
-    # Two addresses may end in the same name.
-    mark = hashlib.sha256(archive.url.encode()).hexdigest()[:8]
-    name = PurePosixPath(urlsplit(archive.url).path).name or "download"
-    downloaded = downloads / f"{mark}-{name}"
+    downloaded = _downloaded(archive, downloads)
     # An earlier call may have come this far.
     if not downloaded.is_file():
         download(archive.url, downloaded, archive.sha256, progress=progress)
@@ -101,6 +104,12 @@ def _stage(archive: Archive, downloads: Path, staging: Path, progress: bool) -> 
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             (Path(unpacked) / relative).rename(target)
+
+
+def _downloaded(archive: Archive, downloads: Path) -> Path:
+    # Two addresses may end in the same name.
+    mark = hashlib.sha256(archive.url.encode()).hexdigest()[:8]
+    return downloads / f"{mark}-{PurePosixPath(urlsplit(archive.url).path).name or 'download'}"
 
 
 def _move_into_place(manifest: Manifest, staging: Path, folder: Path) -> int:
