@@ -72,6 +72,22 @@ def index_dicom(
         LabelError: If a SEG refers to a series that is not there, several refer to one, or they number their segments
             differently.
     """
+    # pydicom's warnings of values that break a rule quote them, and they may be names.
+    with pydicom.config.disable_value_validation():
+        return _scanned(
+            folder, paths, pseudonyms, patient_pattern, identifying_paths=identifying_paths, progress=progress
+        )
+
+
+def _scanned(
+    folder: Path,
+    paths: Sequence[Path],
+    pseudonyms: Pseudonyms,
+    patient_pattern: re.Pattern[str] | None,
+    *,
+    identifying_paths: bool,
+    progress: bool,
+) -> Index | None:
     series: dict[str, _Series] = {}
     segmentations: list[tuple[Path, Dataset]] = []
     skipped: Counter[str] = Counter()
@@ -106,11 +122,12 @@ def index_dicom(
     cases = [_case(folder, uid, one, labels.get(uid), pseudonyms, patient_pattern) for uid, one in bar]
     by_folder = [f"{without_series} without SeriesInstanceUID: a folder is a series"] if without_series else []
     modalities = {str(one.header.get("Modality", "")) for one in series.values()}
+    modality = min(modalities)
     return Index(
         cases=cases,
         classes=_classes([segmentation for _, segmentation in segmentations]),
         notes=(*[f"{number} passed over: {reason}" for reason, number in skipped.items()], *by_folder),
-        modality=modalities.pop() if len(modalities) == 1 else None,
+        modality=modality if len(modalities) == 1 and re.fullmatch(r"\w{1,16}", modality, re.ASCII) else None,
         deidentification="deidentified" if all(are_removed) else "identified",
         deidentification_method="The files say so: (0012,0062) is YES." if all(are_removed) else None,
     )

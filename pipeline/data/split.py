@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -146,7 +147,10 @@ def _parts(
         _check_strata(classes, number, manifest)
         splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
         drawn = splitter.split(groups, classes, groups=groups)
-    parts = [part for _, part in drawn]
+    with warnings.catch_warnings():
+        # That a stratum with fewer cases than folds is not in all of them goes without saying.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        parts = [part for _, part in drawn]
     if any(len(part) == 0 for part in parts):
         raise ManifestError(
             f"manifest {manifest.path}: {number} stratified folds leave one without a case; ask for fewer, or do not "

@@ -131,6 +131,17 @@ def test_an_attribute_is_balanced_over_the_folds(tmp_path: Path):
     assert drawn["folds"]["stratify"] == "site"
 
 
+def test_a_stratum_with_fewer_cases_than_folds_is_spread_without_a_warning(tmp_path: Path):
+    manifest = manifest_of(tmp_path, {f"p{number}": 1 for number in range(12)})
+    fields = json.loads(manifest.path.read_text())
+    for number, case in enumerate(fields["cases"]):
+        case["attributes"] = {"site": "rare" if number < 2 else "common"}
+    manifest.path.write_text(json.dumps(fields))
+    drawn = split_data_set(Manifest.load(manifest.path), seed=0, folds=4, stratify="site")
+    assert [len(part) for part in drawn["folds"]["parts"]] == [3, 3, 3, 3]
+    assert max(sum(case in ("p0-0", "p1-0") for case in part) for part in drawn["folds"]["parts"]) == 1
+
+
 def test_classes_in_the_labels_are_balanced_over_the_folds_and_the_held_out_part(tmp_path: Path):
     manifest = manifest_of(tmp_path, {f"p{number:02}": 1 for number in range(20)})
     (tmp_path / "labels").mkdir()
