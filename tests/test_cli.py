@@ -367,6 +367,15 @@ def shared_case(folder: Path, fields: dict[str, Any]) -> None:
     fields["splits"]["validation"].append("t1")
 
 
+def shared_patient(folder: Path, fields: dict[str, Any]) -> None:
+    del fields["split_unit_reason"]
+    fields["split_unit"] = "patient"
+
+
+def case_without_a_label(folder: Path, fields: dict[str, Any]) -> None:
+    fields["cases"][1] |= {"label": None, "label_sha256": None}
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -379,6 +388,11 @@ def shared_case(folder: Path, fields: dict[str, Any]) -> None:
             shared_case,
             r"manifest .*small\.json: case 't1' is in the splits 'training' and 'validation'; keep it in one",
         ),
+        (
+            shared_patient,
+            r"manifest .*small\.json: patient 'phantom' is in the splits 'training' and 'validation'; keep all its .*",
+        ),
+        (case_without_a_label, r"case 't1' of the split 'training' of data set 'small' has no label; training and .*"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
