@@ -20,6 +20,14 @@ from .dicom_seg_reader import DicomSeg as DicomSeg
 from .dicom_seg_reader import SegLayout as SegLayout
 from .dicom_seg_reader import StoredSegment as StoredSegment
 from .dicom_seg_reader import read_dicom_seg as read_dicom_seg
+from .deidentify_dataset import DeidentifiedInstance as DeidentifiedInstance
+from .deidentify_dataset import deidentify_dataset as deidentify_dataset
+from .deidentify_folder import DeidentificationPlan as DeidentificationPlan
+from .deidentify_folder import deidentify_folder as deidentify_folder
+from .deidentify_key import DeidentificationKey as DeidentificationKey
+from .deidentify_options import DeidentificationOptions as DeidentificationOptions
+from .deidentify_record import DeidentificationCounts as DeidentificationCounts
+from .deidentify_record import write_left_out as write_left_out
 from .inputs import Inputs as Inputs
 from .inputs import ResultKind as ResultKind
 from .inputs import ResultPaths as ResultPaths

@@ -1,0 +1,336 @@
+"""One DICOM instance de-identified by the Basic Application Level Confidentiality Profile (PS3.15 Annex E)."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
+
+from .deidentify_dates import is_written_as, shifted
+from .deidentify_key import DeidentificationKey
+from .deidentify_options import DeidentificationOptions
+from .deidentify_profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
+from .deidentify_terms import IdentifyingTerms
+from .deidentify_text import clean_text, is_known_word
+from .deidentify_values import REMOVED, dummy_element, empty_element
+
+UNREADABLE: Final = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, EOFError),
+    *(LookupError, RecursionError, struct.error),
+)
+"""What pydicom raises over values that are not what their VR says."""
+STANDARD_ROOT: Final = "1.2.840.10008."
+# Registered once for this program, as PS3.5 B.2 allows: a UUID, version 4.
+IMPLEMENTATION_CLASS_UID: Final = "2.25.329121618613028973944328334199474585067"
+IMPLEMENTATION_VERSION_NAME: Final = "UNET_PIPELINE"
+METHOD: Final = "unet-pipeline, DICOM PS3.15 Annex E Basic Application Level Confidentiality Profile"
+
+_STANDARD_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4})+")
+_PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_SPECIFIC_CHARACTER_SET: Final = 0x00080005
+_PATIENT: Final = (0x00100010, 0x00100020)
+_TEXT_VRS: Final = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT")
+_BYTES_VRS: Final = ("OB", "OW", "OD", "OF", "OL", "OV")
+# Coding schemes that anyone can look up (PS3.16 8); items of others may hold codes that a hospital made.
+_PUBLIC_SCHEMES: Final = {"DCM", "SCT", "SRT", "SNM3", "99SDM", "LN", "UCUM", "FMA", "RADLEX", "NCIt", "UMLS", "I10"}
+# What was cleaned before stays cleaned (CID 7050): pixel data, recognizable visual features.
+_LASTING_CODES: Final = {"113101", "113102"}
+
+
+@dataclass(frozen=True)
+class DeidentifiedInstance:
+    """A de-identified instance, and what its file and folders are to be called.
+
+    Attributes:
+        dataset: The instance, with file meta information.
+        patient: Pseudonym of the patient.
+        study: Name for the folder of the study.
+        series: Name for the folder of the series.
+        instance: Name for the file.
+        had_patient_id: Whether the source says a Patient ID.
+        repeated_identifiers: How many values that the profile leaves alone were cleared because they repeat a name, an
+            id, an institution, a date or a UID.
+    """
+
+    dataset: Dataset = field(repr=False)
+    patient: str
+    study: str
+    series: str
+    instance: str
+    had_patient_id: bool
+    repeated_identifiers: int
+
+
+def deidentify_dataset(
+    source: FileDataset, key: DeidentificationKey, options: DeidentificationOptions
+) -> DeidentifiedInstance:
+    """De-identify one instance; the source stays as it is, and so does every byte of the pixel data.
+
+    All elements are treated, also those within sequences. Besides what Table E.1-1 asks for: private elements, elements
+    that the data dictionary does not know, group lengths, curves and overlays are removed; names, dates and times that
+    the table does not list are treated as those that it lists; values that are left alone are cleared where they repeat
+    an identifier of the same instance. Patient ID and Patient's Name become the pseudonym.
+
+    Args:
+        source: The instance, with SOP Class UID and SOP Instance UID in the dataset or in its file meta information.
+        key: What pseudonyms, UIDs and the shift of dates are derived from.
+        options: The options of the profile.
+
+    Returns:
+        The instance without the identity of the patient.
+
+    Source:
+        DICOM PS3.15, E.1.1 (what a de-identifier shall do), E.2 (the profile), E.3.5, E.3.6 and E.3.9 (the options).
+    """
+    return _Run(source, key, options).instance()
+
+
+class _Run:
+    """The de-identification of one instance."""
+
+    def __init__(self, source: FileDataset, key: DeidentificationKey, options: DeidentificationOptions) -> None:
+        self.source, self.key, self.options = source, key, options
+        self.profile: ConfidentialityProfile = confidentiality_profile()
+        self.sop_class: str = text_of(source, "SOPClassUID") or text_of(source.file_meta, "MediaStorageSOPClassUID")
+        self.sop_instance = text_of(source, "SOPInstanceUID") or text_of(source.file_meta, "MediaStorageSOPInstanceUID")
+        self.patient_id = text_of(source, "PatientID")
+        self.identity = self.patient_id or self._without_patient_id()
+        self.repeated = 0
+        self.terms = IdentifyingTerms.of(
+            _all_elements(source), self.profile, uids=not options.retain_uids, dates=options.dates != "full"
+        )
+
+    def instance(self) -> DeidentifiedInstance:
+        new = self._dataset(self.source, self.sop_class)
+        patient = self.key.patient(self.identity)
+        new.SOPClassUID = UID(self.sop_class)
+        new.SOPInstanceUID = UID(self._uid(self.sop_instance))
+        new.PatientID = patient
+        new.PatientName = patient
+        self._declare(new)
+        new.file_meta = FileMetaDataset()
+        new.file_meta.MediaStorageSOPClassUID = new.SOPClassUID
+        new.file_meta.MediaStorageSOPInstanceUID = new.SOPInstanceUID
+        new.file_meta.TransferSyntaxUID = self.source.file_meta.TransferSyntaxUID
+        new.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+        new.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+        study, series = (text_of(self.source, name) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
+        return DeidentifiedInstance(
+            new,
+            patient,
+            self.key.file_name("study", study),
+            self.key.file_name("series", series),
+            self.key.file_name("instance", self.sop_instance),
+            bool(self.patient_id),
+            self.repeated,
+        )
+
+    def _without_patient_id(self) -> str:
+        """Tell patients without an id apart: by name and birth date, and without a name by the study."""
+        name = text_of(self.source, "PatientName")
+        birth = text_of(self.source, "PatientBirthDate")
+        return f"name\0{name}\0{birth}" if name else f"study\0{text_of(self.source, 'StudyInstanceUID')}"
+
+    def _declare(self, new: Dataset) -> None:
+        """Say what was done (E.1.1, and (0028,0303) in E.2 and E.3.6)."""
+        earlier = [
+            item
+            for item in new.get("DeidentificationMethodCodeSequence") or ()
+            if item.get("CodeValue") in _LASTING_CODES and item.get("CodingSchemeDesignator") == "DCM"
+        ]
+        new.PatientIdentityRemoved = "YES"
+        new.DeidentificationMethod = METHOD
+        new.DeidentificationMethodCodeSequence = Sequence([*map(_code_item, self.options.codes), *earlier])
+        new.LongitudinalTemporalInformationModified = self.options.longitudinal
+
+    def _dataset(self, old: Dataset, sop_class: str | None) -> Dataset:
+        """Treat the elements of a dataset, or of an item of a sequence (then `sop_class` is None)."""
+        new = Dataset()
+        for tag in sorted(old.keys()):
+            if tag.is_private or tag.element == 0 or is_graphics_group(tag) or not dictionary_has_tag(tag):
+                continue
+            element = _readable(old, tag)
+            if element is None:
+                self._replace_unreadable(new, tag, sop_class)
+                continue
+            kept = self._element(element, old, sop_class)
+            if kept is not None:
+                new.add(kept)
+        return new
+
+    def _element(self, element: DataElement, old: Dataset, sop_class: str | None) -> DataElement | None:
+        """Return what becomes of an element; None where it is removed."""
+        if element.tag in _PIXELS and sop_class is not None:
+            return element
+        if element.tag in _PATIENT and not element.is_empty:
+            own = text_of(old, "PatientID")
+            return DataElement(element.tag, element.VR, self.key.patient(own or self.identity))
+        action = self.profile.action(element.tag, element.VR, self.options.columns, sop_class)
+        try:
+            return self._applied(action, element)
+        except _NothingToKeepError:
+            basic = self.profile.action(element.tag, element.VR, (), sop_class, basic=True)
+            return self._applied(basic, element)
+
+    def _applied(self, action: Action | None, element: DataElement) -> DataElement | None:
+        """Apply an action; `_NothingToKeepError` where an option keeps nothing of this value."""
+        if action == "X":
+            return None
+        if element.is_empty:
+            # An empty value identifies nobody, and a dummy in its place would pretend that there was one.
+            return element
+        if action == "Z":
+            return empty_element(element)
+        if action == "D":
+            return dummy_element(element, self.key)
+        if element.VR == "SQ":
+            return self._sequence(element, action)
+        if element.VR == "UI":
+            return self._uid_element(element, action)
+        if action == "C":
+            return self._cleaned(element)
+        if action == "K":
+            return self._kept_by_option(element)
+        return self._unlisted(element)
+
+    def _sequence(self, element: DataElement, action: Action | None) -> DataElement | None:
+        items = [self._dataset(item, None) for item in element.value]
+        if action == "C":
+            items = [item for item in items if self._clean_code(item)]
+            if element.value and not items:
+                raise _NothingToKeepError
+        return DataElement(element.tag, "SQ", Sequence(items))
+
+    def _clean_code(self, item: Dataset) -> bool:
+        """Clean the meaning of a coded item; tell whether the item may stay."""
+        scheme = text_of(item, "CodingSchemeDesignator")
+        if scheme and scheme not in _PUBLIC_SCHEMES:
+            return False
+        if "CodeMeaning" in item:
+            item.CodeMeaning = clean_text(text_of(item, "CodeMeaning"), self.terms) or REMOVED
+        return True
+
+    def _uid_element(self, element: DataElement, action: Action | None) -> DataElement:
+        values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        if action != "K":
+            values = [self._uid(value, listed=action == "U") for value in values]
+        return DataElement(element.tag, "UI", values)
+
+    def _uid(self, uid: str, *, listed: bool = True) -> str:
+        """Return the UID that stands for another; well-known ones stand for themselves.
+
+        In attributes that the table lists, only UIDs of the data dictionary (PS3.6 Annex A) are well known.
+        """
+        well_known = bool(UID(uid).type) if listed else _STANDARD_UID.fullmatch(uid) is not None
+        return uid if not uid or well_known or self.options.retain_uids else self.key.uid(uid)
+
+    def _cleaned(self, element: DataElement) -> DataElement | None:
+        """Clean a value: dates are shifted, of texts the known words are kept."""
+        values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        is_zone = element.tag == 0x00080201
+        if element.VR in ("DA", "DT", "TM") or is_zone:
+            days = self.key.days_back(self.identity)
+            moved = [shifted(value, element.VR, days) for value in values]
+            if None not in moved:
+                return DataElement(element.tag, element.VR, moved)
+        if element.VR in _TEXT_VRS and element.VR not in ("AE", "CS", "UR"):
+            cleaned = clean_text(" ".join(values), self.terms)
+            if cleaned:
+                return DataElement(element.tag, element.VR, cleaned)
+        raise _NothingToKeepError
+
+    def _kept_by_option(self, element: DataElement) -> DataElement | None:
+        """Keep a date or a time that is one, with nothing else in its value."""
+        if element.VR in ("DA", "DT", "TM", "SH"):
+            values = element.value if element.VM > 1 else [element.value]
+            if all(is_written_as(str(value), element.VR) for value in values):
+                return element
+        raise _NothingToKeepError
+
+    def _unlisted(self, element: DataElement) -> DataElement | None:
+        """Keep what the profile does not name, unless it repeats an identifier or cannot be looked into."""
+        if element.VR == "UN" or not _has_vr_of_dictionary(element):
+            return None
+        if element.tag == _SPECIFIC_CHARACTER_SET:
+            values = element.value if element.VM > 1 else [element.value]
+            return element if all(value in python_encoding for value in values) else None
+        if element.VR in _TEXT_VRS and self._repeats(element):
+            self.repeated += 1
+            return dummy_element(element, self.key)
+        if element.VR in _BYTES_VRS and isinstance(element.value, bytes) and self.terms.found_in_bytes(element.value):
+            self.repeated += 1
+            return dummy_element(element, self.key)
+        return element
+
+    def _repeats(self, element: DataElement) -> bool:
+        values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        if element.VR == "CS":
+            # A patient may be called Head, and the body part is still HEAD.
+            values = [value for value in values if len(value) > 3 and not is_known_word(value)]
+        return any(self.terms.found_in(value) for value in values)
+
+    def _replace_unreadable(self, new: Dataset, tag: BaseTag, sop_class: str | None) -> None:
+        """Leave out a value that cannot be read; where the table wants the attribute to stay, it stays empty."""
+        vr = dictionary_VR(tag).split(" or ")[0]
+        if self.profile.action(tag, vr, (), sop_class, basic=True) in ("Z", "D"):
+            new.add(empty_element(DataElement(tag, vr, None)))
+
+
+class _NothingToKeepError(Exception):
+    """Nothing of a value can be kept as an option of the profile would have it; the basic profile applies."""
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """Return the value of an element as text without padding; empty where there is none or it cannot be read."""
+    try:
+        value = dataset.get(keyword)
+    except UNREADABLE:
+        return ""
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _readable(dataset: Dataset, tag: BaseTag) -> DataElement | None:
+    """Return an element, or None where its bytes are not what its VR says."""
+    try:
+        return dataset[tag]
+    except UNREADABLE:
+        return None
+
+
+def _all_elements(dataset: Dataset) -> Iterator[DataElement]:
+    """Give every element that can be read, also those within sequences."""
+    for tag in tuple(dataset.keys()):
+        if tag.is_private or tag in _PIXELS:
+            continue
+        element = _readable(dataset, tag)
+        if element is None:
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _all_elements(item)
+        else:
+            yield element
+
+
+def _has_vr_of_dictionary(element: DataElement) -> bool:
+    """Tell whether a text stands where the standard has a text: free text in the field of a number is no number."""
+    if element.VR not in (*_TEXT_VRS, "AS"):
+        return True
+    return dictionary_VR(element.tag) in (*_TEXT_VRS, "PN", "UN")
+
+
+def _code_item(code: tuple[str, str]) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodeMeaning = code
+    item.CodingSchemeDesignator = "DCM"
+    return item

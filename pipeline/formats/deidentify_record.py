@@ -1,0 +1,115 @@
+"""What a de-identification did, in numbers and in words that hold nothing of the patients."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .deidentify_key import DeidentificationKey
+from .deidentify_options import DeidentificationOptions
+from .deidentify_profile import confidentiality_profile
+from .whole_file import whole_file
+
+RECORD_NAME = "deidentification.json"
+
+
+@dataclass
+class DeidentificationCounts:
+    """What happened to the files of a run.
+
+    Attributes:
+        files_read: Files that were found.
+        files_written: Instances that were written.
+        patients: Pseudonyms; likewise `studies` and `series`, by the names of their folders.
+        left_out: Why files were left out, and how many.
+        burned_in_no: Written instances that say that no annotation is burned in.
+        burned_in_not_stated: Written instances that do not say so, by the name of their SOP class.
+        without_patient_id: Written instances whose source says no Patient ID.
+        repeated_identifiers: Values that were cleared because they repeat an identifier.
+    """
+
+    files_read: int = 0
+    files_written: int = 0
+    patients: set[str] = field(default_factory=set)
+    studies: set[tuple[str, str]] = field(default_factory=set)
+    series: set[tuple[str, str, str]] = field(default_factory=set)
+    left_out: Counter[str] = field(default_factory=Counter)
+    burned_in_no: int = 0
+    burned_in_not_stated: Counter[str] = field(default_factory=Counter)
+    without_patient_id: int = 0
+    repeated_identifiers: int = 0
+
+    def record(self, key: DeidentificationKey, options: DeidentificationOptions) -> dict[str, Any]:
+        """Return what is kept beside the files: program, profile, options and numbers, and no identifier."""
+        return {
+            "made_by": {"program": "unet-pipeline", "version": __version__},
+            "profile": {
+                "standard": "DICOM PS3.15 Annex E, Table E.1-1",
+                "edition": confidentiality_profile().edition,
+                "method_codes": [
+                    {"code": code, "scheme": "DCM", "meaning": meaning} for code, meaning in options.codes
+                ],
+            },
+            "options": {
+                "retain_uids": options.retain_uids,
+                "dates": options.dates,
+                "clean_descriptors": options.clean_descriptors,
+            },
+            "key_fingerprint": key.fingerprint,
+            "files": {"read": self.files_read, "written": self.files_written, "left_out": _sorted(self.left_out)},
+            "patients": len(self.patients),
+            "studies": len(self.studies),
+            "series": len(self.series),
+            "burned_in_annotation": {"NO": self.burned_in_no, "not_stated": _sorted(self.burned_in_not_stated)},
+            "files_without_patient_id": self.without_patient_id,
+            "repeated_identifiers_cleared": self.repeated_identifiers,
+        }
+
+    def lines(self) -> list[str]:
+        """Return the same for a person to read, a line a topic."""
+        lines = [
+            f"{_counted(self.files_written, 'file')} of {_counted(len(self.patients), 'patient')} de-identified "
+            f"({_counted(len(self.studies), 'study', 'studies')}, {_counted(len(self.series), 'series', 'series')})"
+        ]
+        if self.left_out:
+            reasons = "; ".join(f"{number} {reason}" for reason, number in _sorted(self.left_out).items())
+            lines.append(f"{_counted(self.left_out.total(), 'file')} not written: {reasons}")
+        if self.burned_in_not_stated:
+            lines.append(
+                f"burned-in annotation: {_counted(self.burned_in_not_stated.total(), 'file')} not stated, "
+                f"{self.burned_in_no} stated NO; pixels were not looked at: look at the images before you share them"
+            )
+        if self.without_patient_id:
+            lines.append(
+                f"{_counted(self.without_patient_id, 'file')} without a Patient ID: told apart by name and birth date, "
+                "or by study"
+            )
+        if self.repeated_identifiers:
+            lines.append(f"{_counted(self.repeated_identifiers, 'value')} cleared that repeat an identifier")
+        return lines
+
+
+def write_left_out(path: str | os.PathLike[str], left_out: Iterable[tuple[str, Path]]) -> None:
+    """Write which files were left out, in a new file that only its owner may read: reason, tab, path.
+
+    Raises:
+        OutputError: If the file exists or cannot be written.
+    """
+    with whole_file(path) as partial:
+        partial.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        lines = (f"{reason}\t{source}\n" for reason, source in left_out)
+        partial.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+
+def _sorted(counter: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counter.items()))
+
+
+def _counted(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

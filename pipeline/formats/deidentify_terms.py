@@ -1,0 +1,116 @@
+"""What identifies somebody in one instance: words to look for in the text that the profile leaves as it is."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydicom.dataelem import DataElement
+from pydicom.valuerep import PersonName
+
+from .deidentify_dates import shifted
+from .deidentify_profile import ConfidentialityProfile
+
+_SHORTEST_NAME: Final = 3
+_SHORTEST_ID: Final = 4
+# Longer terms are found inside of words too, as in a file name that strings names together.
+_SHORTEST_INSIDE_WORDS: Final = 5
+_PATIENT_ID: Final = 0x00100020
+_IDENTIFIER_VRS: Final = ("AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT")
+_UID: Final = re.compile(r"(?<![\d.])[0-2](\.\d+){5,}")
+_STANDARD_ROOT: Final = "1.2.840.10008."
+
+
+@dataclass(frozen=True)
+class IdentifyingTerms:
+    """Names, ids, institutions and dates of an instance.
+
+    Attributes:
+        words: In the form that `_plain` gives: no accents, no case.
+        uids: Whether UIDs in texts count, except those of the standard itself.
+    """
+
+    words: frozenset[str] = field(repr=False)
+    uids: bool = True
+    _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile what is looked for."""
+        longest_first = sorted(self.words, key=lambda word: (-len(word), word))
+        parts = [_anywhere_or_alone(word) for word in longest_first]
+        object.__setattr__(self, "_pattern", re.compile("|".join(parts)) if parts else None)
+
+    @classmethod
+    def of(
+        cls, elements: Iterable[DataElement], profile: ConfidentialityProfile, *, uids: bool = True, dates: bool = True
+    ) -> IdentifyingTerms:
+        """Collect the terms of an instance.
+
+        Args:
+            elements: All its elements, also those within sequences.
+            profile: Tells which of them identify.
+            uids: Whether UIDs in texts count.
+            dates: Whether dates count.
+        """
+        words: set[str] = set()
+        for element in elements:
+            values = [element.value] if element.VM < 2 else list(element.value)
+            for value in values:
+                text = str(value or "").strip(" \0")
+                if element.VR == "PN":
+                    words.update(_name_words(text))
+                elif element.VR in ("DA", "DT"):
+                    words.update(_date_words(text, element.VR) if dates else ())
+                elif element.VR in _IDENTIFIER_VRS and profile.is_identifier(element.tag):
+                    shortest = _SHORTEST_NAME if element.tag == _PATIENT_ID else _SHORTEST_ID
+                    words.update(line for line in map(_plain, text.splitlines()) if len(line) >= shortest)
+        return cls(frozenset(words), uids)
+
+    def found_in(self, text: str) -> bool:
+        """Tell whether any of the terms stands in a text, in any case and with or without accents."""
+        if self._pattern is not None and self._pattern.search(_plain(text)):
+            return True
+        return self.uids and any(not uid.group().startswith(_STANDARD_ROOT) for uid in _UID.finditer(text))
+
+    def found_in_bytes(self, content: bytes) -> bool:
+        """Tell whether any of the longer terms stands in bytes, as ASCII or UTF-8."""
+        lower = content.lower()
+        return any(word.encode() in lower for word in self.words if len(word) >= _SHORTEST_INSIDE_WORDS)
+
+
+def _anywhere_or_alone(word: str) -> str:
+    """Return the pattern of a term: short ones must stand alone, since they are parts of many words."""
+    if len(word) >= _SHORTEST_INSIDE_WORDS or not word.isascii():
+        return re.escape(word)
+    return rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
+
+
+def _plain(text: str) -> str:
+    """Return a text without case and accents, and with single spaces."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return " ".join("".join(letter for letter in decomposed if not unicodedata.combining(letter)).split())
+
+
+def _name_words(text: str) -> Iterable[str]:
+    """Give the parts of a person's name in all its representations."""
+    components = PersonName(text).components if text else ()
+    for word in re.split(r"[\s^=.,;]+", _plain(" ".join(components))):
+        # Two ideographs are a name; two Latin letters are a word of any language.
+        if len(word) >= (_SHORTEST_NAME if word.isascii() else 2):
+            yield word
+
+
+def _date_words(text: str, vr: str) -> Iterable[str]:
+    """Give the ways in which a date is written in texts."""
+    known = shifted(text, vr, 0)
+    if known is None:
+        return
+    year, month, day = known[:4], known[4:6], known[6:8]
+    yield year + month + day
+    for mark in "-./":
+        yield mark.join((year, month, day))
+        yield mark.join((day, month, year))
+        yield mark.join((month, day, year))
