@@ -20,6 +20,7 @@ from .deidentify_dates import is_written_as, shifted
 from .deidentify_key import DeidentificationKey
 from .deidentify_options import DeidentificationOptions
 from .deidentify_profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
+from .deidentify_silence import silent_pydicom
 from .deidentify_terms import IdentifyingTerms
 from .deidentify_text import clean_text, is_known_word
 from .deidentify_values import REMOVED, dummy_element, empty_element
@@ -33,7 +34,7 @@ STANDARD_ROOT: Final = "1.2.840.10008."
 # Registered once for this program, as PS3.5 B.2 allows: a UUID, version 4.
 IMPLEMENTATION_CLASS_UID: Final = "2.25.329121618613028973944328334199474585067"
 IMPLEMENTATION_VERSION_NAME: Final = "UNET_PIPELINE"
-METHOD: Final = "unet-pipeline, DICOM PS3.15 Annex E Basic Application Level Confidentiality Profile"
+METHOD: Final = "unet-pipeline; DICOM PS3.15 Annex E Basic Profile"
 
 _STANDARD_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4})+")
 _PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -92,7 +93,8 @@ def deidentify_dataset(
     Source:
         DICOM PS3.15, E.1.1 (what a de-identifier shall do), E.2 (the profile), E.3.5, E.3.6 and E.3.9 (the options).
     """
-    return _Run(source, key, options).instance()
+    with silent_pydicom():
+        return _Run(source, key, options).instance()
 
 
 class _Run:
@@ -114,7 +116,7 @@ class _Run:
         new = self._dataset(self.source, self.sop_class)
         patient = self.key.patient(self.identity)
         new.SOPClassUID = UID(self.sop_class)
-        new.SOPInstanceUID = UID(self._uid(self.sop_instance))
+        new.SOPInstanceUID = UID(self.sop_instance if self.options.retain_uids else self._uid(self.sop_instance))
         new.PatientID = patient
         new.PatientName = patient
         self._declare(new)
@@ -122,7 +124,7 @@ class _Run:
         new.file_meta.MediaStorageSOPClassUID = new.SOPClassUID
         new.file_meta.MediaStorageSOPInstanceUID = new.SOPInstanceUID
         new.file_meta.TransferSyntaxUID = self.source.file_meta.TransferSyntaxUID
-        new.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+        new.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
         new.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
         study, series = (text_of(self.source, name) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
         return DeidentifiedInstance(
@@ -222,17 +224,15 @@ class _Run:
 
     def _uid_element(self, element: DataElement, action: Action | None) -> DataElement:
         values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
-        if action != "K":
-            values = [self._uid(value, listed=action == "U") for value in values]
+        if action == "U":
+            values = [self._uid(value) for value in values]
+        elif action is None and not self.options.retain_uids:
+            values = [value if _STANDARD_UID.fullmatch(value) else self.key.uid(value) for value in values]
         return DataElement(element.tag, "UI", values)
 
-    def _uid(self, uid: str, *, listed: bool = True) -> str:
-        """Return the UID that stands for another; well-known ones stand for themselves.
-
-        In attributes that the table lists, only UIDs of the data dictionary (PS3.6 Annex A) are well known.
-        """
-        well_known = bool(UID(uid).type) if listed else _STANDARD_UID.fullmatch(uid) is not None
-        return uid if not uid or well_known or self.options.retain_uids else self.key.uid(uid)
+    def _uid(self, uid: str) -> str:
+        """Return the UID that stands for another; those of the data dictionary (PS3.6 Annex A) stand for themselves."""
+        return uid if not uid or UID(uid).type else self.key.uid(uid)
 
     def _cleaned(self, element: DataElement) -> DataElement | None:
         """Clean a value: dates are shifted, of texts the known words are kept."""
@@ -255,6 +255,9 @@ class _Run:
             values = element.value if element.VM > 1 else [element.value]
             if all(is_written_as(str(value), element.VR) for value in values):
                 return element
+        # A binary time stamp is no date that could be looked at; it must only not repeat an identifier.
+        elif isinstance(element.value, bytes) and not self.terms.found_in_bytes(element.value):
+            return element
         raise _NothingToKeepError
 
     def _unlisted(self, element: DataElement) -> DataElement | None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import os
 import secrets
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from .deidentify_dataset import UNREADABLE, DeidentifiedInstance, deidentify_dat
 from .deidentify_key import DeidentificationKey
 from .deidentify_options import DeidentificationOptions
 from .deidentify_record import RECORD_NAME, DeidentificationCounts
+from .deidentify_silence import silent_pydicom
 
 _SAME_INSTANCE = "another file of the same SOP Instance UID with other content"
 _COPY = "copy of a file that was written"
@@ -167,7 +165,7 @@ def _deidentify_file(
     """De-identify one file and count it; return why it is left out, or None."""
     if not _starts_as_dicom(path):
         return NOT_DICOM
-    with _without_a_word():
+    with silent_pydicom():
         try:
             dataset = pydicom.dcmread(path)
             reason = reason_to_leave_out(dataset)
@@ -240,17 +238,3 @@ def _publish(staging: Path, target: Path) -> None:
         place = target / path.relative_to(staging)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
-
-
-@contextmanager
-def _without_a_word() -> Iterator[None]:
-    """Keep pydicom from logging, warning and refusing values: what it says quotes them."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
