@@ -6,15 +6,18 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final
 
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
+from pydicom.valuerep import PersonName
 
 from .deidentify_dates import is_written_as, shifted
 from .deidentify_key import DeidentificationKey
@@ -270,7 +273,7 @@ class _Run:
         if element.VR in _TEXT_VRS and self._repeats(element):
             self.repeated += 1
             return dummy_element(element, self.key)
-        if element.VR in _BYTES_VRS and isinstance(element.value, bytes) and self.terms.found_in_bytes(element.value):
+        if isinstance(element.value, bytes) and self.terms.found_in_bytes(element.value):
             self.repeated += 1
             return dummy_element(element, self.key)
         return element
@@ -303,11 +306,31 @@ def text_of(dataset: Dataset, keyword: str) -> str:
 
 
 def _readable(dataset: Dataset, tag: BaseTag) -> DataElement | None:
-    """Return an element, or None where its bytes are not what its VR says."""
+    """Return an element, or None where its bytes are not what its VR says.
+
+    Where they are not, pydicom may try other VRs: then a number is a text.
+    """
     try:
-        return dataset[tag]
+        element = dataset[tag]
+        if element.is_empty:
+            return element
+        several = element.VR != "SQ" and isinstance(element.value, (list, MultiValue))
+        values = element.value if several else [element.value]
     except UNREADABLE:
         return None
+    return element if all(isinstance(value, _types_of(element.VR)) for value in values) else None
+
+
+def _types_of(vr: str) -> tuple[type, ...]:
+    """Return how pydicom gives values of a VR."""
+    if vr in _BYTES_VRS or vr == "UN":
+        return (bytes,)
+    if vr in ("PN", "SQ"):
+        return (PersonName,) if vr == "PN" else (Sequence,)
+    if vr in ("DS", "IS", "AT", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"):
+        return (int, float, Decimal)
+    # One of two VRs, told by another element: bytes until it is told.
+    return (int, bytes) if " or " in vr else (str,)
 
 
 def _all_elements(dataset: Dataset) -> Iterator[DataElement]:

@@ -68,6 +68,10 @@ class ConfidentialityProfile:
         row = self.rows.get(f"{tag:08x}")
         return row is not None and not _DESCRIPTIVE & row.keys()
 
+    def is_retained_date(self, tag: int) -> bool:
+        """Tell whether the Retain Longitudinal Temporal Information with Full Dates Option keeps an attribute."""
+        return FULL_DATES in self.rows.get(f"{tag:08x}", {})
+
     def _resolved(self, tag: int, code: str, sop_class: str | None) -> Action:
         """Resolve a compound code such as X/Z/D: the weakest action that leaves the instance valid."""
         choices = code.replace("*", "").split("/")

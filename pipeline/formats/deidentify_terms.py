@@ -53,7 +53,7 @@ class IdentifyingTerms:
             elements: All its elements, also those within sequences.
             profile: Tells which of them identify.
             uids: Whether UIDs in texts count.
-            dates: Whether dates count.
+            dates: Whether dates count that the full-dates option retains; others, as of birth, always do.
         """
         words: set[str] = set()
         for element in elements:
@@ -63,7 +63,8 @@ class IdentifyingTerms:
                 if element.VR == "PN":
                     words.update(_name_words(text))
                 elif element.VR in ("DA", "DT"):
-                    words.update(_date_words(text, element.VR) if dates else ())
+                    if dates or not profile.is_retained_date(element.tag):
+                        words.update(_date_words(text, element.VR))
                 elif element.VR in _IDENTIFIER_VRS and profile.is_identifier(element.tag):
                     shortest = _SHORTEST_NAME if element.tag == _PATIENT_ID else _SHORTEST_ID
                     words.update(line for line in map(_plain, text.splitlines()) if len(line) >= shortest)

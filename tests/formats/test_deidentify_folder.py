@@ -1,0 +1,506 @@
+"""Folders of identified files: nothing of the patients is left anywhere, pixels are as they were, what is left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import data_store
+import numpy as np
+import pydicom
+import pytest
+from identifier_scan import IdentifierScan
+from pydicom.data import get_testdata_file
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
+
+from pipeline.errors import ImageError, MissingFileError, OutputError
+from pipeline.formats import (
+    DeidentificationCounts,
+    DeidentificationKey,
+    DeidentificationOptions,
+    DeidentificationPlan,
+    deidentify_folder,
+    write_left_out,
+)
+from pipeline.formats.deidentify_admission import BURNED_IN
+from pipeline.formats.deidentify_profile import confidentiality_profile
+from pipeline.formats.deidentify_silence import silent_pydicom
+
+KEY = DeidentificationKey(b"k" * 32)
+# PACS number, accession, names in three alphabets, dates as they stand in attributes and as people write them.
+PLANTED = (
+    *("Wolpertinger", "Alois-Maria", "山田太郎", "やまだたろう", "Hatschi-4711", "ACC-2207", "Klinikum Hinterwald"),
+    *(
+        "19610312",
+        "20190412",
+        "12.03.1961",
+        "2019-04-12",
+        "Dr. Seltsam",
+        "1.3.12.2.1107.5.8",
+        "Waldgasse 7",
+        "VISIT-88",
+    ),
+)
+ENCAPSULATED_DOCUMENT = 0x00420011
+ALL_OPTIONS = [
+    DeidentificationOptions(),
+    DeidentificationOptions(dates="modified", clean_descriptors=True),
+]
+
+
+def _identified(number: int, patient: str = "Hatschi-4711") -> Dataset:
+    """Return a CT slice in which identifiers stand in every attribute of the profile that can hold them, and others."""
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    texts = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT")
+    for tag in (int(tag, 16) for tag in confidentiality_profile().rows):
+        if tag >> 16 <= 4 or not dictionary_has_tag(tag) or tag == ENCAPSULATED_DOCUMENT:
+            continue
+        vr = dictionary_VR(tag)
+        if vr in texts:
+            dataset.add_new(tag, vr, "Wolpertinger" if vr in ("AE", "SH") else "head of Wolpertinger, Dr. Seltsam")
+        elif vr in ("DA", "DT"):
+            dataset.add_new(tag, vr, "20190412" if vr == "DA" else "20190412101112")
+        elif vr == "UI":
+            dataset.add_new(tag, vr, f"1.3.12.2.1107.5.8.{tag}")
+        elif vr in ("OB", "UN"):
+            dataset.add_new(tag, vr, b"Wolpertinger")
+    dataset.PatientName = "Wolpertinger^Alois-Maria=山田太郎=やまだたろう"
+    dataset.PatientID, dataset.AccessionNumber, dataset.StudyID = patient, "ACC-2207", "VISIT-88"
+    dataset.PatientBirthDate, dataset.InstitutionName = "19610312", "Klinikum Hinterwald"
+    dataset.InstitutionAddress = "Waldgasse 7\r\nHinterwald"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.3.12.2.1107.5.8.1", "1.3.12.2.1107.5.8.2"
+    dataset.FrameOfReferenceUID = "1.3.12.2.1107.5.8.3"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, f"1.3.12.2.1107.5.8.{10 + number}"
+    # Beyond the table: attributes that it leaves alone, private ones, unknown ones, overlays.
+    dataset.Manufacturer, dataset.SoftwareVersions = "scanner of Klinikum Hinterwald", "born 12.03.1961"
+    dataset.ConvolutionKernel, dataset.ModalityLUTType = "Wolpertinger", "HU 2019-04-12"
+    dataset.private_block(0x0029, "SIEMENS", create=True).add_new(1, "LO", "Wolpertinger")
+    dataset.add_new(0x00080007, "LO", "Wolpertinger")
+    dataset.add_new(0x60003000, "OW", b"Wolpertinger")
+    dataset.add_new(0x60000022, "LO", "Wolpertinger")
+    inner, outer, coded = Dataset(), Dataset(), Dataset()
+    inner.PatientName, inner.OperatorsName, inner.StudyDate = "Wolpertinger", "Dr. Seltsam", "20190412"
+    inner.private_block(0x0009, "GEMS", create=True).add_new(1, "PN", "Wolpertinger")
+    inner.ReferencedSOPInstanceUID = "1.3.12.2.1107.5.8.10"
+    outer.RelatedSeriesSequence = Sequence([inner])
+    coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "T-1", "SRT", "head of Wolpertinger"
+    dataset.SharedFunctionalGroupsSequence = Sequence([outer])
+    dataset.AnatomicRegionSequence = Sequence([coded])
+    dataset.Modality, dataset.ImageType, dataset.KVP = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], "120"
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, number], [1, 0, 0, 0, 1, 0]
+    dataset.PixelSpacing, dataset.InstanceNumber = ["0.7", "0.7"], number
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 6, 4, 16, 16, 15
+    dataset.SamplesPerPixel, dataset.PixelRepresentation, dataset.PhotometricInterpretation = 1, 1, "MONOCHROME2"
+    pixels = np.random.default_rng(number).integers(-1000, 1000, (6, 4), dtype=np.int16)
+    dataset.PixelData = pixels.astype("<i2").tobytes()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.SourceApplicationEntityTitle = "Wolpertinger"
+    dataset.file_meta.PrivateInformationCreatorUID = "1.3.12.2.1107.5.8"
+    dataset.file_meta.PrivateInformation = b"Wolpertinger"
+    dataset.preamble = b"Wolpertinger".ljust(128, b"\0")
+    return dataset
+
+
+def _save(dataset: Dataset, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "Klinikum Hinterwald"
+    for number in range(3):
+        _save(_identified(number), folder / "Wolpertinger_Alois-Maria 12.03.1961" / f"Hatschi-4711.{number}")
+    return folder
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "anonymous"
+
+
+def _run(source: Path, target: Path, options: DeidentificationOptions | None = None) -> DeidentificationCounts:
+    return deidentify_folder(DeidentificationPlan.checked(source, target), KEY, options)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _read(folder: Path) -> list[pydicom.FileDataset]:
+    return [pydicom.dcmread(path) for path in sorted(folder.rglob("*.dcm"))]
+
+
+@pytest.mark.parametrize("options", ALL_OPTIONS, ids=["basic", "modified dates, clean descriptors"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless])
+def test_nothing_that_was_planted_is_left(
+    source: Path,
+    target: Path,
+    options: DeidentificationOptions,
+    syntax: str,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for path in source.rglob("Hatschi*"):
+        dataset = pydicom.dcmread(path)
+        if syntax == RLELossless:
+            dataset.compress(RLELossless, generate_instance_uid=False)
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(path)
+    scan = IdentifierScan(PLANTED)
+    assert {finding.term for finding in scan.folder(source)} == set(PLANTED)
+    before = _digests(source)
+    counts = _run(source, target, options)
+    assert counts.files_written == 3
+    assert scan.folder(target) == []
+    captured = capfd.readouterr()
+    assert scan.text(captured.out + captured.err + caplog.text + "\n".join(counts.lines())) == []
+    assert _digests(source) == before
+    assert {path.name for path in target.parent.iterdir()} == {source.name, target.name}
+
+
+def test_full_dates_and_uids_are_all_that_their_options_retain(source: Path, target: Path) -> None:
+    _run(source, target, DeidentificationOptions(dates="full", retain_uids=True))
+    assert {finding.term for finding in IdentifierScan(PLANTED).folder(target)} == {"20190412", "1.3.12.2.1107.5.8"}
+    assert {finding.where for finding in IdentifierScan(PLANTED).folder(target)} == {"content"}
+
+
+def test_pixels_and_geometry_stay_and_ids_agree_with_the_file_meta_information(source: Path, target: Path) -> None:
+    _run(source, target)
+    new = sorted(_read(target), key=lambda dataset: int(dataset.InstanceNumber))
+    for number, dataset in enumerate(new):
+        old = _identified(number)
+        for keyword in ("PixelData", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "KVP"):
+            assert getattr(dataset, keyword) == getattr(old, keyword)
+        assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID == KEY.uid(old.SOPInstanceUID)
+        assert dataset.preamble == bytes(128)
+        assert {element.keyword for element in dataset.file_meta} == {
+            *("FileMetaInformationGroupLength", "FileMetaInformationVersion", "MediaStorageSOPClassUID"),
+            *("MediaStorageSOPInstanceUID", "TransferSyntaxUID", "ImplementationClassUID", "ImplementationVersionName"),
+        }
+    assert len({dataset.SeriesInstanceUID for dataset in new}) == 1
+    # The nested reference of every slice is to the first one.
+    nested = new[2].SharedFunctionalGroupsSequence[0].RelatedSeriesSequence[0]
+    assert nested.ReferencedSOPInstanceUID == new[0].SOPInstanceUID
+
+
+def test_the_record_says_options_numbers_and_version(source: Path, target: Path) -> None:
+    (source / "notes.txt").write_text("Wolpertinger")
+    _run(source, target, DeidentificationOptions(dates="modified"))
+    record = json.loads((target / "deidentification.json").read_text())
+    assert record["options"] == {"retain_uids": False, "dates": "modified", "clean_descriptors": False}
+    assert [code["code"] for code in record["profile"]["method_codes"]] == ["113100", "113107"]
+    assert record["files"] == {"read": 4, "written": 3, "left_out": {"no DICOM file (no DICM at byte 128)": 1}}
+    assert (record["patients"], record["studies"], record["series"]) == (1, 1, 1)
+    assert record["burned_in_annotation"] == {"NO": 0, "not_stated": {"CT Image Storage": 3}}
+    assert record["made_by"]["version"]
+    assert KEY.secret.decode() not in json.dumps(record)
+
+
+def test_the_same_key_gives_the_same_files_and_another_key_no_common_name(source: Path, tmp_path: Path) -> None:
+    plans = [DeidentificationPlan.checked(source, tmp_path / name) for name in ("one", "two", "three")]
+    for plan, key in zip(plans, (KEY, KEY, DeidentificationKey(b"o" * 32)), strict=True):
+        deidentify_folder(plan, key)
+    one, two, three = (_digests(plan.target) for plan in plans)
+    assert one == two
+    assert set(one) & set(three) == {"deidentification.json"}
+
+
+def _secondary_capture(dataset: Dataset) -> None:
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7.2"
+
+
+def _report(dataset: Dataset) -> None:
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"
+    del dataset.PixelData
+
+
+def _presentation(dataset: Dataset) -> None:
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.11.1"
+    del dataset.PixelData
+
+
+def _overlay_in_pixels(dataset: Dataset) -> None:
+    del dataset[0x60003000]
+    dataset.add_new(0x60000010, "US", 6)
+    dataset.add_new(0x60000100, "US", 16)
+    dataset.add_new(0x60000102, "US", 12)
+
+
+LEFT_OUT: dict[str, tuple[Callable[[Dataset], object], str]] = {
+    "burned in": (lambda dataset: setattr(dataset, "BurnedInAnnotation", "YES"), BURNED_IN),
+    "secondary capture": (_secondary_capture, "secondary capture"),
+    "report": (_report, "without pixels: Comprehensive SR Storage"),
+    "presentation state": (_presentation, "without pixels: Grayscale Softcopy Presentation State Storage"),
+    "document": (
+        lambda dataset: setattr(dataset, "EncapsulatedDocument", b"%PDF"),
+        "without pixels: CT Image Storage",
+    ),
+    "private class": (lambda dataset: setattr(dataset, "SOPClassUID", "1.3.12.2.1107.5.9.1"), "private SOP class"),
+    "dose report": (
+        lambda dataset: setattr(dataset, "ImageType", ["DERIVED", "SECONDARY", "SCREEN SAVE"]),
+        "picture of a screen or of a report (0008,0008)",
+    ),
+    "overlay in the pixels": (_overlay_in_pixels, "overlay within the pixel data (60xx,0102)"),
+    "too few pixels": (lambda dataset: setattr(dataset, "PixelData", bytes(46)), "damaged or cut short"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "reason"), LEFT_OUT.values(), ids=LEFT_OUT.keys())
+def test_objects_that_the_profile_does_not_cover_are_left_out(
+    source: Path, target: Path, change: Callable[[Dataset], object], reason: str
+) -> None:
+    dataset = _identified(7)
+    change(dataset)
+    _save(dataset, source / "odd")
+    left_out: list[tuple[str, Path]] = []
+    counts = deidentify_folder(DeidentificationPlan.checked(source, target), KEY, left_out=left_out)
+    assert counts.left_out == {reason: 1}
+    assert left_out == [(reason, source / "odd")]
+    assert len(_read(target)) == counts.files_written == 3
+
+
+def test_copies_are_written_once_and_other_content_of_the_same_uid_is_not(source: Path, target: Path) -> None:
+    shutil.copy(next(source.rglob("*.1")), source / "z copy")
+    changed = _identified(1)
+    changed.KVP = "140"
+    _save(changed, source / "z other")
+    assert _run(source, target).left_out == {
+        "copy of a file that was written": 1,
+        "another file of the same SOP Instance UID with other content": 1,
+    }
+    assert [dataset.KVP for dataset in _read(target)] == [120, 120, 120]
+
+
+@pytest.mark.parametrize("part", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.999])
+def test_files_cut_short_are_left_out(source: Path, target: Path, part: float) -> None:
+    whole = next(source.rglob("*.1")).read_bytes()
+    (source / "cut").write_bytes(whole[: int(len(whole) * part)])
+    (source / "empty").touch()
+    counts = _run(source, target)
+    assert counts.files_written == 3
+    assert counts.left_out.total() == 2
+
+
+def test_dicomdir_and_folders_without_images(source: Path, target: Path, tmp_path: Path) -> None:
+    shutil.copy(str(get_testdata_file("DICOMDIR")), source / "DICOMDIR")
+    assert _run(source, target).left_out == {"DICOMDIR": 1}
+    only = tmp_path / "only"
+    only.mkdir()
+    shutil.copy(source / "DICOMDIR", only)
+    with pytest.raises(ImageError, match="holds no image that may be written \\(1 DICOMDIR\\)"):
+        _run(only, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_folders_that_would_mix_with_one_another_are_refused(source: Path, target: Path, tmp_path: Path) -> None:
+    for inside in (source / "out", source, tmp_path):
+        with pytest.raises(OutputError, match="lie in one another"):
+            DeidentificationPlan.checked(source, inside)
+    link = tmp_path / "link"
+    link.symlink_to(source)
+    with pytest.raises(OutputError, match="lie in one another"):
+        DeidentificationPlan.checked(source, link / "out")
+    for path in (source / "study.key", target / "study.key"):
+        with pytest.raises(OutputError, match="outside of both"):
+            DeidentificationPlan.checked(source, target, kept_outside=[path])
+    with pytest.raises(MissingFileError, match="not found"):
+        DeidentificationPlan.checked(tmp_path / "nothing", target)
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ImageError, match="no files"):
+        DeidentificationPlan.checked(tmp_path / "bare", target)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file"):
+        DeidentificationPlan.checked(source, tmp_path / "file")
+    with pytest.raises(OutputError, match="create it first"):
+        DeidentificationPlan.checked(source, tmp_path / "a" / "b")
+
+
+def test_a_target_with_files_is_added_to_only_where_it_is_asked_for(source: Path, target: Path) -> None:
+    target.mkdir()
+    _run(source, target)
+    files = _digests(target)
+    (target / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="--force"):
+        _run(source, target)
+    for path in source.rglob("Hatschi*"):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = "Hatschi-4712"
+        dataset.save_as(path)
+    deidentify_folder(DeidentificationPlan.checked(source, target, overwrite=True), KEY)
+    assert (target / "mine.txt").read_text() == "mine"
+    assert len(_read(target)) == 6
+    assert files.items() - _digests(target).items() <= {("deidentification.json", files["deidentification.json"])}
+
+
+def test_an_interrupted_run_leaves_nothing(source: Path, target: Path) -> None:
+    counted = iter(range(10))
+
+    class Interrupting(DeidentificationKey):
+        def patient(self, identity: str) -> str:
+            if next(counted) > 1:
+                raise KeyboardInterrupt
+            return super().patient(identity)
+
+    with pytest.raises(KeyboardInterrupt):
+        deidentify_folder(DeidentificationPlan.checked(source, target), Interrupting(KEY.secret))
+    assert [path.name for path in target.parent.iterdir()] == [source.name]
+
+
+def test_the_list_of_what_was_left_out_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "left_out.txt"
+    write_left_out(path, [("DICOMDIR", Path("a/DICOMDIR"))])
+    assert path.read_text() == "DICOMDIR\ta/DICOMDIR\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def _complaints(paths: list[Path]) -> Counter[str]:
+    """Return what dciodvfy finds wrong with files, without the values, which de-identification changes."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian's dicom3tools)")
+    complaints: Counter[str] = Counter()
+    for path in paths:
+        run = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+        complaints.update({line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")})
+    return complaints
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.read_bytes()[128:132] == b"DICM"]
+
+
+@pytest.mark.parametrize("options", ALL_OPTIONS, ids=["basic", "modified dates, clean descriptors"])
+def test_segmentations_stay_valid_and_their_references_resolvable(
+    real_data: Callable[[str], Path], target: Path, options: DeidentificationOptions
+) -> None:
+    folder = real_data("dcmqi-ct-seg")
+    counts = _run(folder, target, options)
+    assert counts.files_written == 5
+    new = _read(target)
+    images = {dataset.SOPInstanceUID: dataset for dataset in new if dataset.Modality == "CT"}
+    segmentations = [dataset for dataset in new if dataset.Modality == "SEG"]
+    assert (len(images), len(segmentations)) == (3, 2)
+    for segmentation in segmentations:
+        (series,) = segmentation.ReferencedSeriesSequence
+        referred = [item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence]
+        assert set(referred) == set(images)
+        assert {series.SeriesInstanceUID} == {image.SeriesInstanceUID for image in images.values()}
+        for frame in segmentation.PerFrameFunctionalGroupsSequence:
+            (derivation,) = frame.DerivationImageSequence
+            assert {item.ReferencedSOPInstanceUID for item in derivation.SourceImageSequence} <= set(images)
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID"):
+            assert {getattr(segmentation, keyword)} == {getattr(image, keyword) for image in images.values()}
+    pixels = Counter(pydicom.dcmread(path).PixelData for path in _dicom_files(folder))
+    assert pixels == Counter(dataset.PixelData for dataset in new)
+    old = [path for path in _dicom_files(folder) if "seg" in pydicom.dcmread(path).SOPClassUID.name.lower()]
+    written = [path for path in target.rglob("*.dcm") if pydicom.dcmread(path).Modality == "SEG"]
+    assert not _complaints(written) - _complaints(old)
+    scan = IdentifierScan(["JANCT000", "99000^", "03086212", "20030417", "1.2.392.200103", "UIowa", "GEMS_"])
+    assert [finding.term for finding in scan.folder(folder)]
+    assert scan.folder(target) == []
+
+
+def test_siemens_series_keeps_its_pixels_and_loses_the_hospital(real_data: Callable[[str], Path], target: Path) -> None:
+    folder = real_data("totalseg-ct-dicom") / "example_ct_dicom"
+    counts = _run(folder, target, DeidentificationOptions(clean_descriptors=True))
+    assert (counts.files_written, counts.without_patient_id, len(counts.series)) == (20, 20, 1)
+    old = {pydicom.dcmread(path).ImagePositionPatient[2]: pydicom.dcmread(path) for path in folder.iterdir()}
+    for dataset in _read(target):
+        assert dataset.PixelData == old[dataset.ImagePositionPatient[2]].PixelData
+        assert dataset.SOPClassUID == CTImageStorage
+        assert dataset.SeriesDescription == "CT Body"
+        assert dataset.RescaleIntercept == old[dataset.ImagePositionPatient[2]].RescaleIntercept
+    scan = IdentifierScan(["Petersgraben", "20221208", "1.3.12.2.1107", "PETCT2", "QR_SNOWFOX", "2.16.756"])
+    assert {finding.term for finding in scan.folder(folder)} >= {"Petersgraben", "20221208", "1.3.12.2.1107", "PETCT2"}
+    assert scan.folder(target) == []
+
+
+LEFT_OUT_AS_SHIPPED = {
+    **dict.fromkeys(
+        (
+            *("JPEG-LL", "JPEG2000_UNC", "mlut_18", "vlut_04", "GDCMJ2K_TextGBR", "JPEG-lossy", "JPEG2000"),
+            *("JPEG2000-embedded-sequence-delimiter", "JPEGLSNearLossless_08", "JPEGLSNearLossless_16", "image_dfl"),
+            "JPGExtended",
+        ),
+        "secondary capture",
+    ),
+    **dict.fromkeys(
+        ("OT-PAL-8-face", "ExplVR_BigEndNoMeta", "ExplVR_LitEndNoMeta", "no_meta", "rtstruct"), "no DICM at byte 128"
+    ),
+    **dict.fromkeys(("MR_truncated", "badVR"), "damaged or cut short"),
+    **dict.fromkeys(("empty_charset_LEI", "meta_missing_tsyntax", "nested_priv_SQ"), "without SOP Class UID"),
+    **dict.fromkeys(("rtplan", "rtplan_truncated"), "without pixels: RT Plan Storage"),
+    **dict.fromkeys(("reportsi", "reportsi_with_empty_number_tags"), "without pixels: Basic Text SR Storage"),
+    "emri_small_jpeg_2k_lossless_too_short": "without pixels: Enhanced MR Image Storage",
+    "UN_sequence": "without pixels: CT Image Storage",
+    "no_meta_group_length": "without pixels: RT Image Storage",
+    "priv_SQ": "without pixels: MR Image Storage",
+    "test-SR": "without pixels: Comprehensive SR Storage",
+    "waveform_ecg": "without pixels: 12-lead ECG Waveform Storage",
+}  # fmt: skip
+
+
+def _shipped() -> list[Path]:
+    folders = (Path(str(get_testdata_file("CT_small.dcm"))).parent, Path(data_store.__file__).parent / "data")
+    return sorted(path for folder in folders for path in folder.glob("*") if path.suffix == ".dcm")
+
+
+@pytest.mark.parametrize("path", _shipped(), ids=lambda path: path.name)
+def test_shipped_files_are_left_out_or_lose_all_that_identifies(path: Path, target: Path) -> None:
+    plan = DeidentificationPlan.checked(path, target)
+    options = DeidentificationOptions(dates="modified", clean_descriptors=True)
+    reason = LEFT_OUT_AS_SHIPPED.get(path.stem, "secondary capture" if path.name.startswith("SC_") else None)
+    if reason is not None:
+        with pytest.raises(ImageError, match=f"holds no image that may be written .*{re.escape(reason)}"):
+            deidentify_folder(plan, KEY, options)
+        assert not target.exists()
+        return
+    assert deidentify_folder(plan, KEY, options).files_written == 1
+    (new,) = _read(target)
+    with silent_pydicom():
+        old = pydicom.dcmread(path)
+        terms = _identifiers(old)
+    assert new.file_meta.TransferSyntaxUID == old.file_meta.TransferSyntaxUID
+    for keyword in ("PixelData", "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "RescaleSlope", "LUTData"):
+        assert new.get(keyword) == old.get(keyword)
+    assert IdentifierScan(terms).folder(target) == []
+    assert not [element for element in new.iterall() if element.tag.is_private]
+
+
+def _identifiers(dataset: Dataset) -> set[str]:
+    """Return names, ids and UIDs of a dataset that are long enough not to be found by chance."""
+    terms: set[str] = set()
+    for element in dataset.iterall():
+        values: list[Any] = list(element.value) if element.VM > 1 else [element.value]
+        if element.keyword in (
+            "PatientID",
+            "AccessionNumber",
+            "InstitutionName",
+            "InstitutionAddress",
+            "OtherPatientIDs",
+        ):
+            terms.update(str(value) for value in values)
+        elif element.VR == "PN":
+            terms.update(word for value in values for word in str(value).replace("=", "^").split("^"))
+        elif element.VR == "UI":
+            terms.update(str(value) for value in values if not str(value).startswith("1.2.840.10008."))
+        elif element.keyword in ("StudyDate", "PatientBirthDate", "SeriesDate"):
+            terms.update(str(value) for value in values)
+    return {term.strip() for term in terms if len(term.strip()) > 6 and not term.strip().isalpha()}
