@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pydicom.dataset import Dataset, FileDataset
@@ -11,6 +12,7 @@ from pydicom.uid import UID
 from .deidentify_dataset import STANDARD_ROOT, UNREADABLE, text_of
 
 NOT_DICOM: Final = "no DICOM file (no DICM at byte 128)"
+CLOSED: Final = "cannot be opened"
 DAMAGED: Final = "damaged or cut short"
 DICOMDIR: Final = "DICOMDIR"
 BURNED_IN: Final = "burned-in annotation (0028,0301) is YES"
@@ -20,6 +22,9 @@ _PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Words of Image Type (0008,0008) by which scanners name pictures of a screen or of a page.
 _PICTURES_OF_TEXT: Final = ("SCREEN", "CAPTURE", "REPORT", "DOSE_INFO", "DOSEINFO", "PASTED")
 
+# Whole slide microscopy: the label of the slide, and an overview that shows it (PS3.3 C.8.12.4.1.1).
+_LABELS: Final = re.compile(r"\b(LABEL|OVERVIEW)\b")
+
 
 def reason_to_leave_out(dataset: FileDataset) -> str | None:
     """Return why an object is not written, in words that hold nothing of the patient; None for an image.
@@ -27,8 +32,8 @@ def reason_to_leave_out(dataset: FileDataset) -> str | None:
     Written are instances of the standard's image classes, segmentations and parametric maps among them. Left out are
     objects whose identity is not in attributes that the profile names: those without pixels (structured reports,
     presentation states, key objects, plans, encapsulated documents, waveforms), pictures of screens and pages
-    (secondary captures), objects of private classes, and images whose pixels are said to hold annotation, or hold an
-    overlay in their unused bits.
+    (secondary captures), labels of slides, objects of private classes, and images whose pixels are said to hold
+    annotation, or hold an overlay in their unused bits.
     """
     sop_class = text_of(dataset, "SOPClassUID") or text_of(dataset.file_meta, "MediaStorageSOPClassUID")
     instance = text_of(dataset, "SOPInstanceUID") or text_of(dataset.file_meta, "MediaStorageSOPInstanceUID")
@@ -45,6 +50,8 @@ def reason_to_leave_out(dataset: FileDataset) -> str | None:
     image_type = text_of(dataset, "ImageType").upper()
     if any(word in image_type for word in _PICTURES_OF_TEXT):
         return "picture of a screen or of a report (0008,0008)"
+    if _LABELS.search(image_type) or text_of(dataset, "SpecimenLabelInImage").upper() == "YES":
+        return "label of a slide (0008,0008), (0048,0010)"
     if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
         return BURNED_IN
     if _has_overlay_in_pixels(dataset):

@@ -13,6 +13,7 @@ from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
@@ -30,9 +31,9 @@ from .deidentify_values import REMOVED, dummy_element, empty_element
 
 UNREADABLE: Final = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, EOFError),
-    *(LookupError, RecursionError, struct.error),
+    *(LookupError, RecursionError, struct.error, OSError, BytesLengthException),
 )
-"""What pydicom raises over values that are not what their VR says."""
+"""What pydicom raises over bytes in memory that are not what they should be; `OSError` where a tag is cut short."""
 STANDARD_ROOT: Final = "1.2.840.10008."
 # Registered once for this program, as PS3.5 B.2 allows: a UUID, version 4.
 IMPLEMENTATION_CLASS_UID: Final = "2.25.329121618613028973944328334199474585067"

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 from tqdm.auto import tqdm
 
 from ..errors import ImageError, MissingFileError, OutputError, PipelineError
-from .deidentify_admission import DAMAGED, NOT_DICOM, class_name, reason_to_leave_out
-from .deidentify_dataset import UNREADABLE, DeidentifiedInstance, deidentify_dataset, text_of
+from .deidentify_admission import CLOSED, DAMAGED, NOT_DICOM, class_name, reason_to_leave_out
+from .deidentify_dataset import DeidentifiedInstance, deidentify_dataset, text_of
 from .deidentify_key import DeidentificationKey
 from .deidentify_options import DeidentificationOptions
 from .deidentify_record import RECORD_NAME, DeidentificationCounts
@@ -130,7 +129,8 @@ def deidentify_folder(
     try:
         staging.mkdir()
         for path in tqdm(plan.files, desc="de-identifying", unit="file", disable=not progress, leave=False):
-            reason = _deidentify_file(path, staging, key, options, counts, digests)
+            with silent_pydicom():
+                reason = _deidentify_file(path, staging, key, options, counts, digests)
             if reason is not None:
                 counts.left_out[reason] += 1
                 if left_out is not None:
@@ -163,18 +163,25 @@ def _deidentify_file(
     digests: dict[Path, bytes],
 ) -> str | None:
     """De-identify one file and count it; return why it is left out, or None."""
-    if not _starts_as_dicom(path):
+    try:
+        # Pipes and devices could be read for ever.
+        read = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return CLOSED
+    if read[128:132] != b"DICM":
         return NOT_DICOM
-    with silent_pydicom():
-        try:
-            dataset = pydicom.dcmread(path)
-            reason = reason_to_leave_out(dataset)
-            if reason is not None:
-                return reason
-            instance = deidentify_dataset(dataset, key, options)
-            content = _encoded(instance)
-        except (*UNREADABLE, InvalidDicomError):
-            return DAMAGED
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(read))
+        reason = reason_to_leave_out(dataset)
+        if reason is not None:
+            return reason
+        instance = deidentify_dataset(dataset, key, options)
+        content = _encoded(instance)
+    except MemoryError:
+        raise
+    except Exception:
+        # Bytes can be wrong in ways that no list of pydicom's exceptions covers, and a traceback would quote them.
+        return DAMAGED
     place = staging / instance.patient / instance.study / instance.series / f"{instance.instance}.dcm"
     digest = hashlib.sha256(content).digest()
     if place in digests:
@@ -204,14 +211,6 @@ def _encoded(instance: DeidentifiedInstance) -> bytes:
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, instance.dataset, enforce_file_format=True)
     return stream.getvalue()
-
-
-def _starts_as_dicom(path: Path) -> bool:
-    """Tell whether a file begins as PS3.10 says; what cannot be opened, and what is no file, does not."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -21,6 +21,7 @@ _SHORTEST_INSIDE_WORDS: Final = 5
 _PATIENT_ID: Final = 0x00100020
 _IDENTIFIER_VRS: Final = ("AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT")
 _UID: Final = re.compile(r"(?<![\d.])[0-2](\.\d+){5,}")
+_DAY: Final = re.compile(r"(?<!\d)(\d{1,2}([./-])\d{1,2}\2(19|20)\d\d|(19|20)\d\d([./-])\d{1,2}\5\d{1,2})(?!\d)")
 _STANDARD_ROOT: Final = "1.2.840.10008."
 
 
@@ -31,10 +32,12 @@ class IdentifyingTerms:
     Attributes:
         words: In the form that `_plain` gives: no accents, no case.
         uids: Whether UIDs in texts count, except those of the standard itself.
+        dates: Whether days in texts count, such as 12.03.1961, also those that no attribute says.
     """
 
     words: frozenset[str] = field(repr=False)
     uids: bool = True
+    dates: bool = True
     _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -68,18 +71,21 @@ class IdentifyingTerms:
                 elif element.VR in _IDENTIFIER_VRS and profile.is_identifier(element.tag):
                     shortest = _SHORTEST_NAME if element.tag == _PATIENT_ID else _SHORTEST_ID
                     words.update(line for line in map(_plain, text.splitlines()) if len(line) >= shortest)
-        return cls(frozenset(words), uids)
+        return cls(frozenset(words), uids, dates)
 
     def found_in(self, text: str) -> bool:
         """Tell whether any of the terms stands in a text, in any case and with or without accents."""
         if self._pattern is not None and self._pattern.search(_plain(text)):
             return True
+        if self.dates and _DAY.search(text):
+            return True
         return self.uids and any(not uid.group().startswith(_STANDARD_ROOT) for uid in _UID.finditer(text))
 
     def found_in_bytes(self, content: bytes) -> bool:
-        """Tell whether any of the longer terms stands in bytes, as ASCII or UTF-8."""
-        lower = content.lower()
-        return any(word.encode() in lower for word in self.words if len(word) >= _SHORTEST_INSIDE_WORDS)
+        """Tell whether any of the longer terms stands in bytes, in UTF-8 or Latin-1."""
+        longer = [word for word in self.words if len(word) >= _SHORTEST_INSIDE_WORDS]
+        texts = [_plain(content.decode(encoding, errors="ignore")) for encoding in ("utf-8", "latin-1")]
+        return any(word in text for word in longer for text in texts)
 
 
 def _anywhere_or_alone(word: str) -> str:
