@@ -27,9 +27,9 @@ from .phantom_em import PhantomSlice as PhantomSlice
 from .phantom_em import generate_phantom_em as generate_phantom_em
 from .phantom_em import phantom_em_slice as phantom_em_slice
 from .prepare import prepare_data_set as prepare_data_set
-from .tile_dataset import ExplainedTile as ExplainedTile
 from .pseudonyms import Pseudonyms as Pseudonyms
 from .split import split_data_set as split_data_set
+from .tile_dataset import ExplainedTile as ExplainedTile
 from .tile_dataset import TileDataset as TileDataset
 from .tile_dataset import TileSampler as TileSampler
 from .tile_dataset import tile_loader as tile_loader

@@ -21,7 +21,7 @@ from ..errors import ConfigError, ImageError, LabelError, MissingFileError
 from .dicom_series import DicomSeries
 from .functional_groups import frame_affine, functional_group
 from .quiet_dicom import quiet_dicom
-from .seg_source import MAX_OFFSET_VOXELS
+from .seg_source import MAX_OFFSET_VOXELS, source_frames
 
 SegLayout = Literal["labelmap", "segments"]
 
@@ -164,7 +164,7 @@ def _check_belongs(path: Path, dataset: Dataset, source: DicomSeries) -> None:
         for derivation in frame.get("DerivationImageSequence") or []
         for image in derivation.get("SourceImageSequence") or []
     }
-    if not instances or not instances <= {uid for _, uid, _ in source.frames}:
+    if not instances or not instances <= {frame.sop_instance_uid for frame in source_frames(source)}:
         what = "images of another series than the one it is read for" if instances else "no series"
         raise LabelError(
             f"segmentation {path} refers to {what} ({source.series_uid}); name the series it was made from, or read it "
@@ -176,7 +176,7 @@ def _plane(path: Path, dataset: Dataset, frame: int) -> NDArray[np.float64]:
     plane = frame_affine(dataset, frame)
     if plane is None:
         raise ImageError(
-            f"frame {frame} of segmentation {path} has no position, orientation or pixel spacing; export it anew"
+            f"frame {frame} of segmentation {path} has no usable position, orientation or pixel spacing; export it anew"
         )
     return plane
 

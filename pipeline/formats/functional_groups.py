@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from .dicom_geometry import plane_affine
+from .dicom_geometry import is_orthonormal, series_affine, slice_normal
 
 
 def functional_group(dataset: Dataset, frame: int, keyword: str) -> Dataset | None:
@@ -47,11 +49,30 @@ def frame_affine(dataset: Dataset, frame: int) -> NDArray[np.float64] | None:
     measures = functional_group(dataset, frame, "PixelMeasuresSequence")
     if position is None or orientation is None or measures is None:
         return None
-    values = (
+    return plane_affine(
         position.get("ImagePositionPatient"),
         orientation.get("ImageOrientationPatient"),
         measures.get("PixelSpacing"),
     )
-    if [len(value or ()) for value in values] != [3, 6, 2]:
+
+
+def plane_affine(
+    position: Sequence[float] | None, orientation: Sequence[float] | None, spacing_mm: Sequence[float] | None
+) -> NDArray[np.float64] | None:
+    """Return where the pixels of one plane lie, or None where a value is missing or no such thing.
+
+    Args:
+        position: Image Position (Patient).
+        orientation: Image Orientation (Patient).
+        spacing_mm: Pixel Spacing, (row, column).
+
+    Returns:
+        (4, 4) from (row, column, mm along the normal) to RAS mm.
+    """
+    values = [tuple(float(number) for number in value or ()) for value in (position, orientation, spacing_mm)]
+    are_complete = [len(value) for value in values] == [3, 6, 2]
+    if not (are_complete and np.isfinite(np.concatenate(values)).all() and min(values[2]) > 0):
         return None
-    return plane_affine(*values)
+    if not is_orthonormal(values[1]):
+        return None
+    return series_affine(values[1], values[2], values[0], slice_normal(values[1]))

@@ -16,9 +16,9 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 from pydicom.valuerep import DSfloat
 
 from ..errors import ImageError
-from .dicom_geometry import plane_affine
+from .dicom_frames import SourceFrame
 from .dicom_series import DicomSeries
-from .functional_groups import frame_affine, functional_group
+from .functional_groups import frame_affine, functional_group, plane_affine
 
 MAX_OFFSET_VOXELS: Final = 0.05
 """How far a plane may lie from the grid it belongs to. Positions are written with few digits; a shift is larger."""
@@ -33,11 +33,12 @@ def check_source(source: DicomSeries) -> None:
     """Refuse a series that no other object can refer to, or whose voxels are not where its files say.
 
     Raises:
-        ImageError: If a UID is missing, there is no slice for each frame, or a slice lies elsewhere.
+        ImageError: If a UID is missing, there is no frame for each slice, or a slice lies elsewhere.
     """
-    name = source.frames[0][0].parent
+    frames = source_frames(source)
+    name = frames[0].path.parent
     missing = [keyword for keyword in _REQUIRED if not source.headers[0].get(keyword)]
-    missing += ["SOPInstanceUID"] if not all(uid for _, uid, _ in source.frames) else []
+    missing += ["SOPInstanceUID"] if not all(frame.sop_instance_uid for frame in frames) else []
     missing += ["SOPClassUID"] if not all(map(sop_class, source.headers)) else []
     if missing:
         raise ImageError(
@@ -45,21 +46,35 @@ def check_source(source: DicomSeries) -> None:
             "series again with its UIDs, or write NIfTI"
         )
     slices = source.voxels.shape[2]
-    is_multiframe = source.frames[0][2] is not None
-    if len(source.frames) != slices or len(source.headers) != (1 if is_multiframe else slices):
+    if len(frames) != slices or len(source.frames) != slices:
         raise ImageError(
-            f"series {name} has {slices} slices out of {len(source.frames)} frames and {len(source.headers)} headers; "
-            "expected a frame for each slice; write NIfTI where slices were made up"
+            f"series {name} has {slices} slices, of which {len(frames)} are in its files; a DICOM SEG refers to a "
+            "source for each slice; write NIfTI where slices were made up"
         )
-    planes = (_plane(source, index) for index in range(slices))
-    offsets = [offset_voxels(plane, index, source) for index, plane in enumerate(planes)]
+    if len(source.headers) != (1 if is_multiframe(source) else slices):
+        raise ImageError(
+            f"series {name} is spread over {len(source.headers)} multi-frame objects; a DICOM SEG is made of one; "
+            "write NIfTI"
+        )
+    offsets = [offset_voxels(_plane(source, index, frame), index, source) for index, frame in enumerate(frames)]
     if max(offsets) > MAX_OFFSET_VOXELS:
         index = int(np.argmax(offsets))
         raise ImageError(
             f"slice {index} of series {name} lies {offsets[index]:.2f} voxels from where its file "
-            f"{source.frames[index][0].name} says; expected at most {MAX_OFFSET_VOXELS}; write NIfTI for voxels that "
-            "were sampled anew"
+            f"{frames[index].path.name} says; expected at most {MAX_OFFSET_VOXELS}; write NIfTI for voxels that were "
+            "sampled anew"
         )
+
+
+def source_frames(source: DicomSeries) -> tuple[SourceFrame, ...]:
+    """Return where the slices come from that come from a file."""
+    return tuple(frame for frame in source.frames if frame is not None)
+
+
+def is_multiframe(source: DicomSeries) -> bool:
+    """Tell whether slices are numbered frames of one object, rather than an object each."""
+    # The outermost slices always come from files: others are made up between them.
+    return source.frames[0] is not None and source.frames[0].frame_number is not None
 
 
 def highdicom_source(source: DicomSeries) -> list[Dataset]:
@@ -71,14 +86,15 @@ def highdicom_source(source: DicomSeries) -> list[Dataset]:
     Args:
         source: A series that `check_source` accepts.
     """
-    if source.frames[0][2] is not None:
+    if is_multiframe(source):
         return [_multiframe(source)]
-    return [_single_frame(source, index) for index in range(len(source.frames))]
+    return [_single_frame(source, index, frame) for index, frame in enumerate(source_frames(source))]
 
 
 def refer_to(source: DicomSeries, segmentation: Segmentation) -> None:
     """Put the true classes and frame numbers into the references of an object made from `highdicom_source`."""
-    classes = {uid: sop_class(_header(source, index)) for index, (_, uid, _) in enumerate(source.frames)}
+    frames = source_frames(source)
+    classes = {frame.sop_instance_uid: sop_class(_header(source, index)) for index, frame in enumerate(frames)}
     images = [
         image
         for frame in segmentation.PerFrameFunctionalGroupsSequence
@@ -88,7 +104,7 @@ def refer_to(source: DicomSeries, segmentation: Segmentation) -> None:
     # The frames of several segments share the items, and none may be changed twice.
     for image in {id(image): image for image in images}.values():
         if "ReferencedFrameNumber" in image:
-            image.ReferencedFrameNumber = source.frames[image.ReferencedFrameNumber - 1][2]
+            image.ReferencedFrameNumber = frames[image.ReferencedFrameNumber - 1].frame_number
     instances = [item for series in segmentation.ReferencedSeriesSequence for item in series.ReferencedInstanceSequence]
     for reference in (*images, *instances, *segmentation.SourceImageSequence):
         reference.ReferencedSOPClassUID = classes[reference.ReferencedSOPInstanceUID]
@@ -109,9 +125,9 @@ def sop_class(header: Dataset) -> str:
     return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
 
 
-def _single_frame(source: DicomSeries, index: int) -> Dataset:
+def _single_frame(source: DicomSeries, index: int, frame: SourceFrame) -> Dataset:
     header = source.headers[index]
-    dataset = _common(source, index)
+    dataset = _common(source, frame)
     dataset.SOPClassUID = CTImageStorage
     dataset.ImagePositionPatient = _decimals(header.ImagePositionPatient)
     # The slices are parallel, as far as digits go, and highdicom wants them to be equal.
@@ -124,13 +140,13 @@ def _single_frame(source: DicomSeries, index: int) -> Dataset:
 
 def _multiframe(source: DicomSeries) -> Dataset:
     header = source.headers[0]
-    first = source.frames[0][2] or 1
-    dataset = _common(source, 0)
+    frames = [frame.frame_number or 1 for frame in source_frames(source)]
+    dataset = _common(source, source_frames(source)[0])
     dataset.SOPClassUID = EnhancedCTImageStorage
-    dataset.NumberOfFrames = len(source.frames)
+    dataset.NumberOfFrames = len(frames)
     orientation, measures, shared = Dataset(), Dataset(), Dataset()
-    stored_orientation = functional_group(header, first, "PlaneOrientationSequence") or Dataset()
-    stored_measures = functional_group(header, first, "PixelMeasuresSequence") or Dataset()
+    stored_orientation = functional_group(header, frames[0], "PlaneOrientationSequence") or Dataset()
+    stored_measures = functional_group(header, frames[0], "PixelMeasuresSequence") or Dataset()
     orientation.ImageOrientationPatient = _decimals(stored_orientation.ImageOrientationPatient)
     measures.PixelSpacing = _decimals(stored_measures.PixelSpacing)
     measures.SliceThickness = _decimals([_thickness_mm(source, stored_measures)])[0]
@@ -139,8 +155,8 @@ def _multiframe(source: DicomSeries) -> Dataset:
     shared.PixelMeasuresSequence = [measures]
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = []
-    for _, _, frame in source.frames:
-        stored = functional_group(header, frame or 1, "PlanePositionSequence") or Dataset()
+    for frame in frames:
+        stored = functional_group(header, frame, "PlanePositionSequence") or Dataset()
         position, groups = Dataset(), Dataset()
         position.ImagePositionPatient = _decimals(stored.ImagePositionPatient)
         groups.PlanePositionSequence = [position]
@@ -148,7 +164,7 @@ def _multiframe(source: DicomSeries) -> Dataset:
     return dataset
 
 
-def _common(source: DicomSeries, index: int) -> Dataset:
+def _common(source: DicomSeries, frame: SourceFrame) -> Dataset:
     """Return what both kinds have; who the patient is stays empty."""
     header = source.headers[0]
     dataset = Dataset()
@@ -157,25 +173,26 @@ def _common(source: DicomSeries, index: int) -> Dataset:
     for keyword in (*_REQUIRED, *_LOSSY):
         if header.get(keyword):
             setattr(dataset, keyword, header[keyword].value)
-    dataset.SOPInstanceUID = source.frames[index][1]
+    dataset.SOPInstanceUID = frame.sop_instance_uid
     dataset.Modality = "CT"
     dataset.Rows, dataset.Columns = source.voxels.shape[:2]
     return dataset
 
 
 def _header(source: DicomSeries, index: int) -> Dataset:
-    return source.headers[0 if source.frames[0][2] is not None else index]
+    return source.headers[0 if is_multiframe(source) else index]
 
 
-def _plane(source: DicomSeries, index: int) -> NDArray[np.float64]:
-    header, frame = _header(source, index), source.frames[index][2]
-    if frame is None:
-        return plane_affine(header.ImagePositionPatient, header.ImageOrientationPatient, header.PixelSpacing)
-    plane = frame_affine(header, frame)
+def _plane(source: DicomSeries, index: int, frame: SourceFrame) -> NDArray[np.float64]:
+    header = _header(source, index)
+    if frame.frame_number is None:
+        keywords = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+        plane = plane_affine(*(header.get(keyword) for keyword in keywords))
+    else:
+        plane = frame_affine(header, frame.frame_number)
     if plane is None:
         raise ImageError(
-            f"frame {frame} of {source.frames[index][0].name} has no position, orientation or pixel spacing; export "
-            "the series again"
+            f"slice {index} of {frame.path} has no usable position, orientation or pixel spacing; export it again"
         )
     return plane
 

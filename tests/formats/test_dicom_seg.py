@@ -30,7 +30,9 @@ from pipeline.formats import (
     DicomSeries,
     SegmentDescription,
     SnomedCode,
+    SourceFrame,
     read_dicom_seg,
+    read_dicom_series,
     write_dicom_seg,
 )
 
@@ -119,9 +121,9 @@ def make_series(folder: Path, geometry: Geometry, modality: str = "CT", seed: in
         dataset.PixelData = np.ascontiguousarray(voxels[:, :, index]).tobytes()
         path = folder / f"{number:03}.dcm"
         _save(dataset, path)
-        frames.append((path, str(dataset.SOPInstanceUID), None))
+        frames.append(SourceFrame(path, str(dataset.SOPInstanceUID), None))
         headers.append(pydicom.dcmread(path, stop_before_pixels=True))
-    return DicomSeries(voxels, geometry.affine, tuple(headers), common.SeriesInstanceUID, (), tuple(frames))
+    return DicomSeries(voxels, geometry.affine, tuple(headers), common.SeriesInstanceUID, (), tuple(frames), None, {})
 
 
 def make_multiframe(folder: Path, geometry: Geometry, seed: int = 0) -> DicomSeries:
@@ -150,9 +152,9 @@ def make_multiframe(folder: Path, geometry: Geometry, seed: int = 0) -> DicomSer
     path = folder / "enhanced.dcm"
     _save(dataset, path)
     uid = str(dataset.SOPInstanceUID)
-    frames = tuple((path, uid, int(np.flatnonzero(order == index)[0]) + 1) for index in range(slices))
+    frames = tuple(SourceFrame(path, uid, int(np.flatnonzero(order == index)[0]) + 1) for index in range(slices))
     header = pydicom.dcmread(path, stop_before_pixels=True)
-    return DicomSeries(voxels, geometry.affine, (header,), dataset.SeriesInstanceUID, (), frames)
+    return DicomSeries(voxels, geometry.affine, (header,), dataset.SeriesInstanceUID, (), frames, None, {})
 
 
 def read_nrrd(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -619,9 +621,7 @@ def test_voxels_that_are_not_where_the_files_say_are_refused(tmp_path: Path) -> 
     fewer = replace(source, frames=source.frames[1:], headers=source.headers[1:])
     with pytest.raises(ImageError, match=r"slice 0 of series .* lies 2\.00 voxels from where its file 00\d\.dcm says"):
         write_dicom_seg(tmp_path / "seg.dcm", np.ones(_GRID, int), turned, SEGMENTS, algorithm=ALGORITHM)
-    with pytest.raises(
-        ImageError, match=r"has 3 slices out of 2 frames and 2 headers; expected a frame for each slice"
-    ):
+    with pytest.raises(ImageError, match=r"has 3 slices, of which 2 are in its files; a DICOM SEG refers"):
         write_dicom_seg(tmp_path / "seg.dcm", np.ones(_GRID, int), fewer, SEGMENTS, algorithm=ALGORITHM)
 
 
@@ -642,8 +642,10 @@ def ge_series(real_data: Callable[[str], Path]) -> DicomSeries:
     geometry = Geometry(
         (512, 512, 3), ORIENTATIONS["axial"], (0.810547, 0.810547), 1.0, headers[0].ImagePositionPatient
     )
-    frames = tuple((path, str(header.SOPInstanceUID), None) for path, header in zip(paths, headers, strict=True))
-    return DicomSeries(voxels, geometry.affine, headers, headers[0].SeriesInstanceUID, (), frames)
+    frames = tuple(
+        SourceFrame(path, str(header.SOPInstanceUID), None) for path, header in zip(paths, headers, strict=True)
+    )
+    return DicomSeries(voxels, geometry.affine, headers, headers[0].SeriesInstanceUID, (), frames, None, {})
 
 
 def _real_masks(folder: Path, names: Sequence[str], segments: int, source: DicomSeries) -> NDArray[np.bool_]:
@@ -678,6 +680,8 @@ def test_real_objects_equal_what_dcmqi_makes_of_them_and_survive_being_written_a
     assert expected.sum((1, 2, 3)).tolist() == voxels
     found = read_dicom_seg(folder / f"{name}.dcm", ge_series, layout="segments")
     np.testing.assert_array_equal(found.masks, expected)
+    from_folder = read_dicom_seg(folder / f"{name}.dcm", read_dicom_series(folder / "ct-3slice"), layout="segments")
+    np.testing.assert_array_equal(from_folder.masks, expected)
     segments = [SegmentDescription(item.number, item.label, BODY, BODY) for item in found.segments]
     path = tmp_path / "seg.dcm"
     write_dicom_seg(path, found.masks, ge_series, segments, algorithm=None)
@@ -699,7 +703,9 @@ def test_a_real_series_without_uids_is_refused(tmp_path: Path, real_data: Callab
     header = pydicom.dcmread(paths[0], stop_before_pixels=True)
     affine = Geometry((512, 512, 1), ORIENTATIONS["axial"], (0.9765625, 0.9765625), 2.0, header.ImagePositionPatient)
     uid = str(header.file_meta.MediaStorageSOPInstanceUID)
-    source = DicomSeries(np.zeros((512, 512, 1)), affine.affine, (header,), "", (), ((paths[0], uid, None),))
+    source = DicomSeries(
+        np.zeros((512, 512, 1)), affine.affine, (header,), "", (), (SourceFrame(paths[0], uid, None),), None, {}
+    )
     with pytest.raises(ImageError, match=r"has no StudyInstanceUID, SeriesInstanceUID, and a DICOM SEG .* write NIfTI"):
         write_dicom_seg(tmp_path / "seg.dcm", np.ones((512, 512, 1), int), source, SEGMENTS, algorithm=ALGORITHM)
 
@@ -876,8 +882,12 @@ def _lose_pixels(dataset: Dataset) -> None:
         (_repeat, LabelError, r"shows a place twice, again in frame 2; export it anew"),
         (_describe_fewer, ImageError, r"frame \d+ of segmentation .* belongs to segment 3, which it does not describe"),
         (_describe_twice, ImageError, r"describes two segments 1; expected each number once"),
-        (_lose_positions, ImageError, r"frame 4 of segmentation .* has no position, orientation or pixel spacing"),
-        (_lose_frames, ImageError, r"frame 13 of segmentation .* has no position, orientation or pixel spacing"),
+        (
+            _lose_positions,
+            ImageError,
+            r"frame 4 of segmentation .* has no usable position, orientation or pixel spacing",
+        ),
+        (_lose_frames, ImageError, r"frame 13 of segmentation .* has no usable position, orientation or pixel spacing"),
         (_lose_pixels, ImageError, r"cannot be decoded after frame 0 \(it has \d+ bytes of pixels, and 12 frames take"),
         (lambda dataset: dataset.pop("SegmentationType"), ImageError, r"is of the type None; expected one of BINARY"),
         (lambda dataset: dataset.pop("SegmentSequence"), ImageError, r"has no SegmentSequence; copy it again"),
@@ -999,3 +1009,86 @@ def test_numbers_with_too_many_digits_are_shortened(tmp_path: Path, dciodvfy: Ca
         source = replace(source, headers=headers)
         write_dicom_seg(tmp_path / "seg.dcm", np.ones(_GRID, int), source, SEGMENTS, algorithm=ALGORITHM)
     assert dciodvfy(tmp_path / "seg.dcm") == ["Segmentation"]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_series_that_was_read_from_its_folder_is_segmented(tmp_path: Path, orientation: str) -> None:
+    (tmp_path / "series").mkdir()
+    made = make_series(tmp_path / "series", Geometry((9, 14, 5), ORIENTATIONS[orientation]))
+    source = read_dicom_series(tmp_path / "series")
+    np.testing.assert_allclose(source.affine, made.affine, atol=1e-6)
+    masks = _label_map(source.voxels.shape, 1)
+    write_dicom_seg(tmp_path / "seg.dcm", masks, source, SEGMENTS, algorithm=ALGORITHM)
+    expected = np.stack([masks == segment.number for segment in SEGMENTS])
+    np.testing.assert_array_equal(read_by_dcmqi(tmp_path / "seg.dcm", made, 3), expected)
+    np.testing.assert_array_equal(read_by_hand(tmp_path / "seg.dcm", made, 3), expected)
+
+
+def test_masks_of_a_tilted_gantry_lie_where_its_slices_do(
+    tmp_path: Path, dciodvfy: Callable[[Path], list[str]]
+) -> None:
+    """The grid is sheared; each frame states its own position."""
+    (tmp_path / "series").mkdir()
+    made = make_series(tmp_path / "series", Geometry((9, 14, 5), ORIENTATIONS["axial"]))
+    for index, frame in enumerate(made.frames):
+        assert frame is not None
+        _change(frame.path, lambda dataset, index=index: _move_back(dataset, index))
+    source = read_dicom_series(tmp_path / "series", allow=("tilt",))
+    assert abs(source.affine[1, 2]) == pytest.approx(0.9)
+    masks = _label_map(source.voxels.shape, 1)
+    path = tmp_path / "seg.dcm"
+    write_dicom_seg(path, masks, source, SEGMENTS, algorithm=ALGORITHM)
+    expected = np.stack([masks == segment.number for segment in SEGMENTS])
+    np.testing.assert_array_equal(read_by_hand(path, source, 3), expected)
+    np.testing.assert_array_equal(read_dicom_seg(path, source).masks, masks)
+    assert dciodvfy(path) == ["Segmentation"]
+
+
+def _move_back(dataset: Dataset, index: int) -> None:
+    x, y, z = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [x, y + 0.9 * index, z]
+
+
+def test_slices_that_were_made_up_cannot_be_referred_to(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    made = make_series(tmp_path / "series", Geometry((9, 14, 6), ORIENTATIONS["axial"]))
+    assert made.frames[2] is not None
+    made.frames[2].path.unlink()
+    source = read_dicom_series(tmp_path / "series", allow=("gap",))
+    with pytest.raises(
+        ImageError, match=r"has 6 slices, of which 5 are in its files; .* write NIfTI where slices were"
+    ):
+        write_dicom_seg(tmp_path / "seg.dcm", np.zeros(source.voxels.shape, int), source, SEGMENTS, algorithm=ALGORITHM)
+
+
+def test_a_segmentation_is_read_for_a_series_with_made_up_slices(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    made = make_series(tmp_path / "series", Geometry((9, 14, 6), ORIENTATIONS["axial"]))
+    masks = _label_map(made.voxels.shape, 1)
+    write_dicom_seg(tmp_path / "seg.dcm", masks, made, SEGMENTS, algorithm=ALGORITHM)
+    assert made.frames[2] is not None
+    made.frames[2].path.unlink()
+    source = read_dicom_series(tmp_path / "series", allow=("gap",))
+    np.testing.assert_array_equal(read_dicom_seg(tmp_path / "seg.dcm", source).masks, masks)
+
+
+def test_a_series_in_several_multiframe_objects_is_refused(tmp_path: Path) -> None:
+    source = make_multiframe(tmp_path, Geometry((9, 14, 4), ORIENTATIONS["axial"]))
+    source = replace(source, headers=(*source.headers, *source.headers))
+    with pytest.raises(ImageError, match="is spread over 2 multi-frame objects; a DICOM SEG is made of one"):
+        write_dicom_seg(tmp_path / "seg.dcm", np.ones((9, 14, 4), int), source, SEGMENTS, algorithm=ALGORITHM)
+
+
+def test_the_class_of_the_source_may_stand_in_the_meta_information_alone(tmp_path: Path) -> None:
+    source = make_series(tmp_path, _AXIAL, "MR")
+    headers = copy.deepcopy(source.headers)
+    for header in headers:
+        header.SOPClassUID = ""
+    source = replace(source, headers=headers)
+    write_dicom_seg(tmp_path / "seg.dcm", np.ones(_GRID, int), source, SEGMENTS, algorithm=ALGORITHM)
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert {item.ReferencedSOPClassUID for item in dataset.SourceImageSequence} == {MRImageStorage}
+    for header in headers:
+        header.file_meta.MediaStorageSOPClassUID = ""
+    with pytest.raises(ImageError, match="has no SOPClassUID, and a DICOM SEG must refer"):
+        write_dicom_seg(tmp_path / "b.dcm", np.ones(_GRID, int), source, SEGMENTS, algorithm=ALGORITHM)
