@@ -42,6 +42,8 @@ def test_the_command_line_is_understood(command: str) -> None:
     options, rest = command_line_parser().parse_known_args(words[1:])
     assert isinstance(options, argparse.Namespace)
     assert all("=" in word and not word.startswith("-") for word in rest)
+    if words[1] == "data":
+        return
     assert (ROOT / options.bundle / "configs").is_dir()
     for overlay in options.overlay:
         assert (ROOT / options.bundle / "configs" / f"{overlay}.yaml").is_file()
