@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import deidentify_command
 from .errors import ConfigError, ManifestError, OutputError
 
 _EXCHANGE = ("msd", "nnunet", "croissant")
@@ -17,12 +18,14 @@ def add_parser(commands: Any) -> None:
     """Add `data` with its commands to the parser's commands."""
     parser = commands.add_parser(
         "data",
-        help="manifests: index, check, split, fetch, export, import",
-        description="Make, check and exchange manifests: what a data set is, and which cases train and which validate.",
+        help="manifests: index, check, split, fetch, export, import; and deidentify",
+        description="Make, check and exchange manifests: what a data set is, and which cases train and which validate. "
+        "Remove the identity of patients from DICOM files.",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for add in (_add_index, _add_check, _add_split, _add_fetch, _add_export, _add_import):
         add(actions)
+    deidentify_command.add_parser(actions)
 
 
 def _add_index(actions: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,26 +13,11 @@ import pytest
 from identifier_scan import IdentifierScan
 from pydicom.data import get_testdata_file
 
-from pipeline.deidentify_command import add_parser
+from pipeline.cli import command_line_parser
 from pipeline.errors import ConfigError, MissingFileError, OutputError
 
 # Of pydicom's CT_small.dcm: patient, id, hospital, date, root of its UIDs.
 PLANTED = ("CompressedSamples", "1CT1", "JFK IMAGING", "20040119", "1.3.6.1.4.1.5962")
-MAIN = """
-import argparse, sys
-from pipeline.deidentify_command import add_parser
-from pipeline.exit_status import say_in_one_line
-parser = argparse.ArgumentParser(prog="unet-pipeline data")
-add_parser(parser.add_subparsers(required=True))
-options = parser.parse_args()
-try:
-    options.command(options)
-except Exception as error:
-    status = say_in_one_line(error, program="unet-pipeline: ")
-    if status is None:
-        raise
-    sys.exit(status)
-"""
 
 
 @pytest.fixture
@@ -47,16 +31,14 @@ def source(tmp_path: Path) -> Path:
 
 
 def _run(*arguments: str | Path) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(["deidentify", *map(str, arguments)])
+    options = command_line_parser().parse_args(["data", "deidentify", *map(str, arguments)])
     options.command(options)
 
 
 def test_a_run_says_what_it_did_and_nothing_of_the_patient(source: Path, tmp_path: Path) -> None:
     target, listed = tmp_path / "out", tmp_path / "left_out.txt"
     run = subprocess.run(
-        [sys.executable, "-c", MAIN, "deidentify", source, target, "--list-left-out", listed],
+        [sys.executable, "-m", "pipeline", "data", "deidentify", source, target, "--list-left-out", listed],
         capture_output=True,
         text=True,
         check=False,
@@ -84,7 +66,7 @@ def test_a_run_says_what_it_did_and_nothing_of_the_patient(source: Path, tmp_pat
 
 def test_mistakes_are_one_line_and_status_2(source: Path, tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", MAIN, "deidentify", source, source / "out"],
+        [sys.executable, "-m", "pipeline", "data", "deidentify", source, source / "out"],
         capture_output=True,
         text=True,
         check=False,

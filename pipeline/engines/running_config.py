@@ -21,8 +21,8 @@ from .processes import check_device
 
 Owner = TypeVar("Owner")
 
-# Ids that MONAI, its tools or a person start from, so that nothing in a config need refer to them.
-_SECTIONS = ("_meta_", "imports", "initialize", "finalize", "run", "training", "evaluating", "inferring")
+# Ids that MONAI, its tools, `unet-pipeline` or a person start from, so that nothing in a config need refer to them.
+_SECTIONS = ("_meta_", "imports", "initialize", "finalize", "run", "training", "evaluating", "inferring", "segments")
 _PROPERTIES = (entry["id"] for properties in (TrainProperties, InferProperties) for entry in properties.values())
 ENTRY_POINTS = frozenset(tuple(name.split("::")) for name in (*_SECTIONS, *_PROPERTIES))
 

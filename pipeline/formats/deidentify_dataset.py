@@ -24,10 +24,10 @@ from .deidentify_dates import is_written_as, shifted
 from .deidentify_key import DeidentificationKey
 from .deidentify_options import DeidentificationOptions
 from .deidentify_profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
-from .deidentify_silence import silent_pydicom
 from .deidentify_terms import IdentifyingTerms
 from .deidentify_text import clean_text, is_known_word
 from .deidentify_values import REMOVED, dummy_element, empty_element
+from .quiet_dicom import quiet_dicom
 
 UNREADABLE: Final = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, EOFError),
@@ -97,7 +97,7 @@ def deidentify_dataset(
     Source:
         DICOM PS3.15, E.1.1 (what a de-identifier shall do), E.2 (the profile), E.3.5, E.3.6 and E.3.9 (the options).
     """
-    with silent_pydicom():
+    with quiet_dicom():
         return _Run(source, key, options).instance()
 
 

@@ -21,7 +21,7 @@ from .deidentify_dataset import DeidentifiedInstance, deidentify_dataset, text_o
 from .deidentify_key import DeidentificationKey
 from .deidentify_options import DeidentificationOptions
 from .deidentify_record import RECORD_NAME, DeidentificationCounts
-from .deidentify_silence import silent_pydicom
+from .quiet_dicom import quiet_dicom
 
 _SAME_INSTANCE = "another file of the same SOP Instance UID with other content"
 _COPY = "copy of a file that was written"
@@ -129,7 +129,7 @@ def deidentify_folder(
     try:
         staging.mkdir()
         for path in tqdm(plan.files, desc="de-identifying", unit="file", disable=not progress, leave=False):
-            with silent_pydicom():
+            with quiet_dicom():
                 reason = _deidentify_file(path, staging, key, options, counts, digests)
             if reason is not None:
                 counts.left_out[reason] += 1

@@ -6,12 +6,10 @@ import io
 import os
 import struct
 import sys
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirecto
 from tqdm import tqdm
 
 from ..errors import ImageError, MissingFileError
+from .quiet_dicom import quiet_dicom
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -148,7 +147,7 @@ def scan_dicom(folder: str | os.PathLike[str], series_uid: str | None = None, *,
     seen: dict[str, _Found] = {}
     kept: list[DicomFile] = []
     kept_uid = series_uid
-    with quiet_pydicom():
+    with quiet_dicom():
         for path, found in zip(
             paths, in_parallel(partial(_read_header, folder), paths, "headers", progress), strict=True
         ):
@@ -210,14 +209,6 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: st
         finally:
             # After an error the rest need not be done.
             threads.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from judging values and from quoting them in warnings: they may be a patient's name."""
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom")
-        yield
 
 
 def name_in(folder: Path, path: Path) -> str:

@@ -18,10 +18,11 @@ from pydicom.dataset import Dataset
 from ..errors import ImageError
 from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
-from .dicom_files import DicomFolder, in_parallel, name_files, quiet_pydicom, scan_dicom
+from .dicom_files import DicomFolder, in_parallel, name_files, scan_dicom
 from .dicom_frames import Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
 from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
 from .dicom_stack import Stack, check_allowed, stack_frames
+from .quiet_dicom import quiet_dicom
 
 _PHYSICAL_MODALITIES = ("CT", "PT")
 _ARBITRARY_UNITS = (None, "US", "UNSPECIFIED")
@@ -94,7 +95,7 @@ def read_dicom_series(
     allowed = check_allowed(allow)
     folder = Path(folder)
     add_decoders()
-    with quiet_pydicom():
+    with quiet_dicom():
         found = scan_dicom(folder, series_uid, progress=progress)
         with _of_folder(folder):
             repairs = _check_files(found, series_uid, allowed)

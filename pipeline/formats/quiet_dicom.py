@@ -17,7 +17,7 @@ _LOGGERS: Final = ("pydicom", "highdicom")
 def quiet_dicom() -> Iterator[None]:
     """Silence pydicom and highdicom for a block, in which whatever matters must be checked.
 
-    Values are not validated, so that a header that breaks the standard can be copied as it is.
+    Values are not validated, so that a header that breaks the standard can be read and copied as it is.
     """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
