@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, data_commands
+from . import __version__, data_commands, predict_command
 from .exit_status import say_in_one_line
 
 
@@ -65,33 +65,6 @@ def _preview(options: argparse.Namespace) -> None:
         overwrite=options.force,
     )
     print(f"{_counted(options.number, 'training tile')} drawn: {options.output}")
-
-
-def _predict(options: argparse.Namespace) -> None:
-    from .bundle_config import parse_overrides
-    from .engines import keep_freed_memory
-    from .formats import find_inputs
-    from .predict import Predictor, Wanted, predict_files
-
-    inputs = find_inputs(options.inputs)
-    keep_freed_memory()
-    predictor = Predictor.from_bundle(options.bundle, options.checkpoint, options.overlay, parse_overrides(options.set))
-    if inputs.skipped:
-        names = ", ".join(path.name for path in inputs.skipped[:5]) + (", ..." if len(inputs.skipped) > 5 else "")
-        print(f"{len(inputs.skipped)} entries passed over, not PNG or TIFF: {names}", file=sys.stderr)
-    plan = predict_files(
-        predictor,
-        inputs.images,
-        options.output,
-        Wanted(probability=options.probability, picture=options.picture),
-        overwrite=options.force,
-        skip_existing=options.skip_existing,
-    )
-    left_out = len(inputs.images) - len(plan)
-    print(
-        f"{_counted(len(plan), 'image')} segmented on {predictor.device} in {predictor.number_format}"
-        f"{f', {left_out} with results skipped' if left_out else ''}: {options.output}"
-    )
 
 
 def _counted(number: int, noun: str) -> str:
@@ -152,45 +125,6 @@ def command_line_parser() -> argparse.ArgumentParser:
     )
     preview.set_defaults(command=_preview)
 
-    predict = commands.add_parser(
-        "predict",
-        help="segment images",
-        description="Segment PNG, TIFF and OME-Zarr: single images, folders and multi-page stacks, 8 and 16 bit. "
-        "Writes <name>_mask (0 and 255) and <name>_instances, on the pixel grid of each image. Gray TIFF of more than "
-        "16.7 million pixels (4096 by 4096), and OME-Zarr, may be larger than memory: they go through strip by strip, "
-        "and the same command goes on where it was stopped.",
-        epilog="example: unet-pipeline predict --bundle bundles/em_membrane_segmentation images -o masks --picture",
-    )
-    predict.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="image files, OME-Zarr folders, and folders of images"
-    )
-    predict.add_argument("--bundle", required=True, metavar="FOLDER", help="folder of the bundle")
-    predict.add_argument(
-        "--checkpoint", metavar="FILE", help="trained weights (default: models/model.pt of the bundle)"
-    )
-    predict.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where results go")
-    predict.add_argument(
-        "--probability", action="store_true", help="also write <name>_probability.tif, float32, a class a channel"
-    )
-    predict.add_argument(
-        "--picture",
-        action="store_true",
-        help="also write <name>_overlay.png, to look at: outlines on the image, of the first page of a stack",
-    )
-    predict.add_argument(
-        "--overlay", action="append", default=[], metavar="NAME", help="config laid over inference.yaml"
-    )
-    predict.add_argument(
-        "--set", action="append", default=[], metavar="id=value",
-        help="value of a config id, such as precision=fp32 or tile_px=380; may be given several times",
-    )  # fmt: skip
-    existing = predict.add_mutually_exclusive_group()
-    existing.add_argument("--force", action="store_true", help="replace results of an earlier run")
-    existing.add_argument(
-        "--skip-existing",
-        action="store_true",
-        help="leave out images that have all their results, so that a folder goes on where it was stopped",
-    )
-    predict.set_defaults(command=_predict)
+    predict_command.add_parser(commands)
     data_commands.add_parser(commands)
     return parser

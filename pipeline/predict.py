@@ -11,19 +11,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data import decollate_batch
+from monai.data import ImageReader, ITKReader, NibabelReader, NrrdReader, PydicomReader, decollate_batch
 from monai.inferers import Inferer
 from monai.transforms import Compose, LoadImaged
 from torch import nn
 from tqdm.auto import tqdm
 
+from .bundle_origin import BundleOrigin
 from .bundle_config import config_files, parse_bundle, recorded_network
 from .engines import check_arguments, load_network
 from .errors import ConfigError
 from .formats import (
+    DicomSeriesReader,
+    NiftiReader,
     RasterImage,
     ResultKind,
     ResultPaths,
+    SegmentDescription,
     find_inputs,
     is_streamed,
     open_image,
@@ -41,6 +45,8 @@ from .transforms import interior_instances
 
 IN_MEMORY_PX = 2**24
 """Most pixels of an image that are held in memory unless another limit is given: 4096 × 4096."""
+
+_VOLUME_READERS = (NiftiReader, DicomSeriesReader, NibabelReader, ITKReader, NrrdReader, PydicomReader)
 
 # Ids of inference.yaml that name what the command line of `predict` names for itself.
 _OPTIONS = {
@@ -62,6 +68,8 @@ class Predictor:
         inferer: Applies the network to an image of any size.
         postprocessing: Takes and gives `{"pred": (C, H, W)}`: from logits to probabilities.
         device: Where the network runs.
+        segments: What the classes from 1 on are, for DICOM SEG; empty where the bundle does not say.
+        origin: Which files these parts came from; None where they came from none.
     """
 
     preprocessing: Compose
@@ -69,6 +77,8 @@ class Predictor:
     inferer: Inferer
     postprocessing: Compose
     device: torch.device
+    segments: tuple[SegmentDescription, ...] = ()
+    origin: BundleOrigin | None = None
 
     @classmethod
     def from_bundle(
@@ -114,6 +124,8 @@ class Predictor:
             inferer=parser.get_parsed_content("inferer"),
             postprocessing=parser.get_parsed_content("postprocessing"),
             device=device,
+            segments=tuple(parser.get_parsed_content("segments")) if "segments" in parser else (),
+            origin=BundleOrigin(Path(bundle), path, tuple(overlays), chosen),
         )
 
     def streamed(self) -> StreamedPrediction:
@@ -123,6 +135,18 @@ class Predictor:
             ConfigError: If the bundle's inferer or transforms need the whole image.
         """
         return StreamedPrediction.of(self.network, self.inferer, self.preprocessing, self.postprocessing)
+
+    @property
+    def reads_volumes(self) -> bool:
+        """Whether the bundle's preprocessing begins with a reader of NIfTI or of DICOM series."""
+        return isinstance(self.reader, _VOLUME_READERS)
+
+    @property
+    def reader(self) -> ImageReader | None:
+        """The reader that the bundle's preprocessing declares; None where it declares none."""
+        loader = next((part for part in self.preprocessing.transforms if isinstance(part, LoadImaged)), None)
+        # The one that was given comes after those that MONAI always has.
+        return None if loader is None or loader._loader.auto_select else loader._loader.readers[-1]
 
     @property
     def number_format(self) -> str:
@@ -153,9 +177,13 @@ class Predictor:
         Args:
             page: (channel, row, column), as `read_image` gives it.
         """
-        after_loading = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
-        sample = self.preprocessing({"image": torch.from_numpy(page.astype(np.float32))}, start=after_loading)
-        return torch.as_tensor(sample["image"])
+        return torch.as_tensor(self.after_loading(torch.from_numpy(page.astype(np.float32))))
+
+    def after_loading(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what the preprocessing makes of an image that is loaded already, (C, H, W) or (C, i, j, k) float32."""
+        start = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
+        prepared: torch.Tensor = self.preprocessing({"image": image}, start=start)["image"]
+        return prepared
 
     @torch.inference_mode()
     def probability(self, pages: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

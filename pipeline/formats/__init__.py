@@ -24,6 +24,7 @@ from .dicom_seg_reader import read_dicom_seg as read_dicom_seg
 from .dicom_series import DicomSeries as DicomSeries
 from .dicom_series import read_dicom_series as read_dicom_series
 from .dicom_stack import REPAIRS as REPAIRS
+from .dicom_stack import without_file_names as without_file_names
 from .dicom_writer import MadeUpPatient as MadeUpPatient
 from .dicom_writer import write_dicom_series as write_dicom_series
 from .grid import GRID_TOLERANCE_VOXELS as GRID_TOLERANCE_VOXELS
@@ -44,6 +45,7 @@ from .masks import write_mask as write_mask
 from .masks import write_probability as write_probability
 from .nifti import NIFTI_SUFFIXES as NIFTI_SUFFIXES
 from .nifti import NiftiImage as NiftiImage
+from .nifti import check_orientation as check_orientation
 from .nifti import is_nifti_name as is_nifti_name
 from .nifti import read_nifti as read_nifti
 from .nifti import write_nifti as write_nifti

@@ -37,6 +37,20 @@ REPAIRS: Final[dict[str, str]] = {
 """What `allow` may name, and what each does."""
 
 
+_NAMING_FILES: Final = ("duplicate", "empty-file", "localizer", "slice-spacing")
+
+
+def without_file_names(repair: str) -> str:
+    """Return what a `DicomSeries` says of a repair without names of files, which may be those of patients.
+
+    Examples:
+        >>> without_file_names("duplicate: 1 slices equal to another at their position left out: DOE^JANE/1: a, 2")
+        'duplicate: 1 slices equal to another at their position left out'
+    """
+    name, what, *_ = repair.split(": ", 2)
+    return f"{name}: {what}" if name in _NAMING_FILES else repair
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
     """Frames on an even grid.
@@ -169,7 +183,7 @@ def _single_spacing_mm(frame: Frame, allowed: Collection[str], repairs: list[str
             f"single slice {files_of([frame])} gives neither Spacing Between Slices nor Slice Thickness; expected one "
             "of them; allow the repair 'slice-spacing' to take 1 mm"
         )
-    repairs.append(f"slice-spacing: 1 mm taken for the single slice {files_of([frame])}")
+    repairs.append(f"slice-spacing: 1 mm taken for a single slice: {files_of([frame])}")
     return 1.0
 
 

@@ -113,6 +113,19 @@ def read_nifti(path: str | os.PathLike[str]) -> NiftiImage:
     return NiftiImage(voxels, affine, header, path)
 
 
+def check_orientation(image: NiftiImage) -> None:
+    """Refuse a volume whose header does not say where its axes point.
+
+    Raises:
+        ImageError: If qform_code and sform_code are 0.
+    """
+    if image.voxels.ndim == 3 and not image.has_orientation:
+        raise ImageError(
+            f"image {image.path} does not say where its axes point (qform_code and sform_code are 0), so that left "
+            "and right may be confused; set one of them once you know"
+        )
+
+
 def write_nifti(
     path: str | os.PathLike[str],
     voxels: npt.ArrayLike,

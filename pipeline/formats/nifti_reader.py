@@ -17,7 +17,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from .nifti import is_nifti_name, read_nifti
+from .nifti import check_orientation, is_nifti_name, read_nifti
 
 PathLike = str | os.PathLike[str]
 
@@ -76,11 +76,7 @@ class NiftiReader(ImageReader):
                 "each as a case"
             )
         image = read_nifti(paths[0])
-        if image.voxels.ndim == 3 and not image.has_orientation:
-            raise ImageError(
-                f"image {image.path} does not say where its axes point (qform_code and sform_code are 0), so that left "
-                "and right may be confused; set one of them once you know"
-            )
+        check_orientation(image)
         return image.voxels, {
             MetaKeys.SPATIAL_SHAPE: np.asarray(image.voxels.shape),
             MetaKeys.AFFINE: image.affine,

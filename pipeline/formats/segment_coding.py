@@ -79,6 +79,7 @@ class SegmentDescription:
         type: The property (PS3.16, CID 7151), such as liver, 10200004.
         laterality: Side of the body, where it matters.
         color_rgb: Colour to show it in: red, green and blue in 0..255.
+        modifier: What else tells it from others of its type, such as anterior, 255549009.
 
     Raises:
         ConfigError: If a value is out of its range.
@@ -90,6 +91,7 @@ class SegmentDescription:
     type: SnomedCode
     laterality: Laterality | None = None
     color_rgb: tuple[int, int, int] | None = None
+    modifier: SnomedCode | None = None
 
     def __post_init__(self) -> None:
         """Check number, label, side and colour."""
@@ -167,9 +169,11 @@ def _segment_item(segment: SegmentDescription, algorithm: AlgorithmIdentificatio
         algorithm_identification=None if algorithm is None else _identify(algorithm),
         display_color=color,
     )
-    if segment.laterality is not None:
-        side = _concept(SnomedCode(*_LATERALITIES[segment.laterality]))
-        item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    modifiers = [] if segment.laterality is None else [SnomedCode(*_LATERALITIES[segment.laterality])]
+    modifiers += [] if segment.modifier is None else [segment.modifier]
+    if modifiers:
+        kind = item.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(modifier) for modifier in modifiers]
     return item
 
 

@@ -293,7 +293,7 @@ def test_single_slice_takes_its_spacing_from_the_header(tmp_path: Path) -> None:
     assert refused(tmp_path / "one").startswith("single slice 00001.dcm gives neither Spacing Between Slices nor")
     repaired = read_dicom_series(tmp_path / "one", allow=["slice-spacing"])
     np.testing.assert_allclose(repaired.affine[:, 2], [0, 0, 1, 0])
-    assert repaired.repairs == ("slice-spacing: 1 mm taken for the single slice 00001.dcm",)
+    assert repaired.repairs == ("slice-spacing: 1 mm taken for a single slice: 00001.dcm",)
 
 
 def test_positions_rule_over_stated_spacings(folder: Path) -> None:

@@ -1,0 +1,51 @@
+"""Which bundle and which weights a segmentation came from, as records and DICOM SEG say it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError, MissingFileError
+from .formats import AlgorithmIdentification
+
+
+@dataclass(frozen=True)
+class BundleOrigin:
+    """Files and settings that a predictor was made from.
+
+    Attributes:
+        bundle: Folder of the bundle.
+        checkpoint: File of the weights.
+        overlays: Names of overlays on `inference.yaml`.
+        settings: Values of config ids.
+    """
+
+    bundle: Path
+    checkpoint: Path
+    overlays: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def algorithm(self) -> AlgorithmIdentification:
+        """Return name and version in the bundle's `metadata.json`, and the SHA-256 of the file of weights.
+
+        Raises:
+            MissingFileError: If there is no `configs/metadata.json`.
+            ConfigError: If it is no JSON, or its name or version is missing or does not fit into a DICOM header.
+        """
+        path = self.bundle / "configs" / "metadata.json"
+        if not path.is_file():
+            raise MissingFileError(f"{path} not found; results must say which bundle they came from; write one")
+        try:
+            metadata = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is not valid JSON; correct it there") from error
+        texts = [metadata.get(key) if isinstance(metadata, dict) else None for key in ("name", "version")]
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigError(f"{path} does not say name and version of the bundle as texts; add them there")
+        with self.checkpoint.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return AlgorithmIdentification(*map(str, texts), weights_sha256=digest)

@@ -1,0 +1,235 @@
+"""The volumes that a user points at: NIfTI files, and DICOM series wherever they lie below a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError, ImageError, MissingFileError
+from .formats import (
+    RASTER_SUFFIXES,
+    DicomFolder,
+    DicomSeries,
+    NiftiImage,
+    check_orientation,
+    is_nifti_name,
+    nifti_stem,
+    read_dicom_series,
+    read_nifti,
+    scan_dicom,
+    volume_records,
+)
+
+_USE_VOLUME_BUNDLE = "use a bundle for volumes, such as hippocampus_mr_segmentation"
+_USE_IMAGE_BUNDLE = "use a bundle for images, such as em_membrane_segmentation"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """What was read.
+
+    Attributes:
+        voxels: (i, j, k); (row, column, slice) of DICOM.
+        affine: (4, 4) float64, from voxel index to RAS mm of the voxel's centre.
+        source: The file or the series.
+    """
+
+    voxels: NDArray[Any] = field(repr=False)
+    affine: NDArray[np.float64]
+    source: NiftiImage | DicomSeries = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NiftiInput:
+    """A NIfTI file.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What its results are named by: the file's name without suffix."""
+        return nifti_stem(self.path)
+
+    def read(self) -> Volume:
+        """Read the file.
+
+        Raises:
+            ImageError: If it cannot be used, does not say where its axes point, or is no volume.
+            MissingFileError: If it does not exist.
+        """
+        image = read_nifti(self.path)
+        if image.voxels.ndim != 3:
+            raise ImageError(
+                f"image {self.path} has two axes; expected a volume of three; save slices as one volume, or "
+                + _USE_IMAGE_BUNDLE
+            )
+        check_orientation(image)
+        return Volume(image.voxels, image.affine, image)
+
+
+@dataclass(frozen=True)
+class SeriesInput:
+    """A DICOM series.
+
+    Attributes:
+        folder: Folder in which its files lie, or the one file.
+        uid: Series Instance UID.
+        allow: Repairs that may be made.
+    """
+
+    folder: Path
+    uid: str
+    allow: frozenset[str] = frozenset()
+
+    @property
+    def uid_sha256(self) -> str:
+        """SHA-256 of the Series Instance UID: who has the series can tell that it is this one, and nobody else."""
+        return hashlib.sha256(self.uid.encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """What its results are named by.
+
+        Not its folder or files, which hospitals name by patients, nor the UID itself, in which scanners put times and
+        their serial numbers.
+        """
+        return f"series-{self.uid_sha256[:12]}"
+
+    def read(self) -> Volume:
+        """Read the series; errors are those of `read_dicom_series`."""
+        series = read_dicom_series(self.folder, self.uid, allow=self.allow, progress=True)
+        return Volume(series.voxels, series.affine, series)
+
+
+VolumeInput = NiftiInput | SeriesInput
+
+
+@dataclass(frozen=True)
+class SeriesChoice:
+    """Which series of DICOM folders are meant, and how they are read.
+
+    Attributes:
+        uid: The one with this Series Instance UID.
+        every: All series.
+        allow: Repairs that may be made, of `pipeline.formats.REPAIRS`.
+    """
+
+    uid: str | None = None
+    every: bool = False
+    allow: Collection[str] = ()
+
+
+def find_volumes(paths: Sequence[str | Path], choice: SeriesChoice | None = None) -> tuple[VolumeInput, ...]:
+    """List the volumes among files and folders.
+
+    A folder with NIfTI files directly in it gives these, in natural order. Any other folder is searched to its depths
+    for DICOM, told by content. A file that is not named as NIfTI counts as DICOM. A volume named twice counts once.
+
+    Args:
+        paths: Files and folders, as the user names them.
+        choice: Which series; by default the only one of each folder.
+
+    Returns:
+        At least one volume. NIfTI files are not opened.
+
+    Raises:
+        ConfigError: If only images such as PNG are there, NIfTI files and DICOM series lie in one folder, or the choice
+            does not fit the inputs.
+        MissingFileError: If a path does not exist.
+        ImageError: If there is no volume, or there are several series to choose from.
+    """
+    choice = choice or SeriesChoice()
+    found: dict[VolumeInput, None] = {}
+    for path in map(Path, paths):
+        for volume in _volumes(path, choice):
+            found.setdefault(volume)
+    series = [volume for volume in found if isinstance(volume, SeriesInput)]
+    if not series and (choice.uid is not None or choice.every or choice.allow):
+        raise ConfigError("--series, --all-series and --allow are for DICOM, and the inputs are NIfTI; leave them out")
+    return tuple(found)
+
+
+def check_not_volumes(paths: Sequence[str | Path]) -> None:
+    """Refuse inputs that are volumes, for a bundle that segments images.
+
+    Raises:
+        ConfigError: If there is a NIfTI file, a DICOM file, or a folder without images in which there are such.
+    """
+    for path in map(Path, paths):
+        if _is_volume(path):
+            raise ConfigError(
+                f"input {path} is a volume (NIfTI or DICOM), and the bundle segments images such as PNG and TIFF; "
+                + _USE_VOLUME_BUNDLE
+            )
+
+
+def _volumes(path: Path, choice: SeriesChoice) -> list[VolumeInput]:
+    if not path.exists():
+        raise MissingFileError(f"input {path} not found; check the path")
+    if is_nifti_name(path) and path.is_file():
+        return [NiftiInput(path)]
+    if path.suffix.lower() in RASTER_SUFFIXES and path.is_file():
+        raise ConfigError(
+            f"input {path} is an image, and the bundle segments volumes (NIfTI and DICOM series); {_USE_IMAGE_BUNDLE}"
+        )
+    found = scan_dicom(path, progress=True)
+    nifti = _nifti_files(path)
+    if nifti and found.series:
+        raise ConfigError(
+            f"folder {path} holds {len(nifti)} NIfTI files and {len(found.series)} DICOM series; name the NIfTI files, "
+            "or put one kind into a folder of its own"
+        )
+    if nifti:
+        return [NiftiInput(file) for file in nifti]
+    if not found.series and not (found.empty or found.damaged) and _has_images(path):
+        raise ConfigError(
+            f"folder {path} holds images and no volume, and the bundle segments volumes (NIfTI and DICOM series); "
+            + _USE_IMAGE_BUNDLE
+        )
+    return [SeriesInput(path, uid, frozenset(choice.allow)) for uid in _chosen(found, choice)]
+
+
+def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:
+    uids = [series.uid for series in found.series]
+    if not uids:
+        # Damaged and empty files, or nothing at all: reading says which.
+        read_dicom_series(found.path, allow=choice.allow)
+    if choice.every:
+        return uids
+    listed = "; ".join(map(str, found.series))
+    if choice.uid is None and len(uids) > 1:
+        raise ImageError(
+            f"{found.path} holds {len(uids)} DICOM series; choose one with --series UID, or take all with "
+            f"--all-series: {listed}"
+        )
+    if choice.uid is not None and choice.uid not in uids:
+        raise ImageError(f"{found.path} holds no series {choice.uid}; there are: {listed}")
+    return uids if choice.uid is None else [choice.uid]
+
+
+def _is_volume(path: Path) -> bool:
+    if path.is_dir():
+        return not _has_images(path) and bool(_nifti_files(path) or scan_dicom(path).series)
+    if not path.is_file() or path.suffix.lower() in RASTER_SUFFIXES:
+        return False
+    return is_nifti_name(path) or bool(scan_dicom(path).series)
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    if not folder.is_dir() or not any(is_nifti_name(entry) for entry in folder.iterdir()):
+        return []
+    return [Path(record["source"]) for record in volume_records(folder)]
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.suffix.lower() in (*RASTER_SUFFIXES, ".zarr") for entry in folder.iterdir())
