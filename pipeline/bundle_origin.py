@@ -43,9 +43,9 @@ class BundleOrigin:
             metadata = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is not valid JSON; correct it there") from error
-        texts = [metadata.get(key) if isinstance(metadata, dict) else None for key in ("name", "version")]
-        if not all(isinstance(text, str) for text in texts):
+        name, version = (metadata.get(key) if isinstance(metadata, dict) else None for key in ("name", "version"))
+        if not (isinstance(name, str) and isinstance(version, str)):
             raise ConfigError(f"{path} does not say name and version of the bundle as texts; add them there")
         with self.checkpoint.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return AlgorithmIdentification(*map(str, texts), weights_sha256=digest)
+        return AlgorithmIdentification(name, version, digest)

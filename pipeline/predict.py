@@ -17,8 +17,8 @@ from monai.transforms import Compose, LoadImaged
 from torch import nn
 from tqdm.auto import tqdm
 
-from .bundle_origin import BundleOrigin
 from .bundle_config import config_files, parse_bundle, recorded_network
+from .bundle_origin import BundleOrigin
 from .engines import check_arguments, load_network
 from .errors import ConfigError
 from .formats import (

@@ -50,7 +50,7 @@ class VolumeResults:
             return []
         ending = r"\.dcm" if self.format == "dicom-seg" else r"_[0-9]+\.nii\.gz"
         pattern = re.compile(f"{re.escape(self.source.name)}_probability{ending}")
-        return [self.folder / name for name in sorted(os.listdir(self.folder)) if pattern.fullmatch(name)]
+        return sorted(path for path in self.folder.iterdir() if pattern.fullmatch(path.name))
 
     @property
     def existing(self) -> list[Path]:
@@ -94,12 +94,11 @@ def plan_volume_results(
                 f"inputs {_place(other)} and {_place(source)} would both write {results.mask}; expected different "
                 "names and series; run them into different output folders"
             )
-        if isinstance(source, SeriesInput) and source.folder.is_dir():
-            if folder.resolve().is_relative_to(source.folder.resolve()):
-                raise OutputError(
-                    f"output folder {folder} lies in the DICOM folder {source.folder}, which stays as it is; choose "
-                    "another output folder"
-                )
+        if isinstance(source, SeriesInput) and folder.resolve().is_relative_to(source.folder.resolve()):
+            raise OutputError(
+                f"output folder {folder} lies in the DICOM folder {source.folder}, which stays as it is; choose "
+                "another output folder"
+            )
         overwritten = [sources[real] for path in results.existing if (real := os.path.realpath(path)) in sources]
         if overwritten:
             raise OutputError(
