@@ -124,7 +124,8 @@ def _predict_volumes(options: argparse.Namespace, predictor: Predictor) -> None:
 
     if options.picture:
         raise ConfigError(f"--picture is for images, and bundle {options.bundle} segments volumes; leave it out")
-    volumes = find_volumes(options.inputs, SeriesChoice(options.series, options.all_series, options.allow))
+    choice = SeriesChoice(options.series, options.all_series, options.allow)
+    volumes = find_volumes(options.inputs, choice, progress=True)
     plan = predict_volumes(
         predictor,
         volumes,

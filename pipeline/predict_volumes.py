@@ -60,7 +60,7 @@ def predict_volumes(
             for each class.
         overwrite: Replace results of an earlier run.
         skip_existing: Leave out volumes whose results a run has finished, whatever wrote them.
-        progress: Show a progress bar over the slices of all volumes.
+        progress: Show a progress bar over the slices of all volumes, and others while DICOM is read.
 
     Returns:
         The paths of the results that were written, in the order of the volumes.
@@ -78,7 +78,7 @@ def predict_volumes(
     algorithm = predictor.origin.algorithm()
     total_slices, read = 0, None
     for results in plan:
-        read = _read_checked(predictor, results)
+        read = _read_checked(predictor, results, progress)
         prepared = _prepared(predictor, read)
         total_slices += prepared.shape[-1]
         predictor.check_tiles(prepared.shape[1:3], prepared.shape[0])
@@ -87,7 +87,7 @@ def predict_volumes(
         for results in plan:
             bar.set_postfix_str(results.source.name)
             if read is None or len(plan) > 1:
-                read = _read_checked(predictor, results)
+                read = _read_checked(predictor, results, progress)
             _predict(predictor, read, results, algorithm, probability, overwrite or skip_existing, bar)
     return plan
 
@@ -146,14 +146,14 @@ def _plan(
     return plan_volume_results(volumes, folder, chosen, overwrite=overwrite or skip_existing)
 
 
-def _read_checked(predictor: Predictor, results: VolumeResults) -> Volume:
+def _read_checked(predictor: Predictor, results: VolumeResults, progress: bool) -> Volume:
     """Read a volume; refuse one of which no DICOM SEG can be written where one is wanted."""
     if results.format == "dicom-seg" and not predictor.segments:
         raise ConfigError(
             "the bundle does not say what its classes are, which a DICOM SEG must; list them as 'segments' in its "
             "inference.yaml, or write --format nifti"
         )
-    volume = results.source.read()
+    volume = results.source.read(progress)
     if results.format == "dicom-seg" and isinstance(volume.source, DicomSeries):
         check_source(volume.source)
     return volume

@@ -26,6 +26,7 @@ from .formats import (
     volume_records,
 )
 
+_IMAGE_SUFFIXES = (*RASTER_SUFFIXES, ".zarr")
 _USE_VOLUME_BUNDLE = "use a bundle for volumes, such as hippocampus_mr_segmentation"
 _USE_IMAGE_BUNDLE = "use a bundle for images, such as em_membrane_segmentation"
 
@@ -60,8 +61,11 @@ class NiftiInput:
         """What its results are named by: the file's name without suffix."""
         return nifti_stem(self.path)
 
-    def read(self) -> Volume:
+    def read(self, progress: bool = False) -> Volume:
         """Read the file.
+
+        Args:
+            progress: Without effect: a file is read at once.
 
         Raises:
             ImageError: If it cannot be used, does not say where its axes point, or is no volume.
@@ -105,9 +109,13 @@ class SeriesInput:
         """
         return f"series-{self.uid_sha256[:12]}"
 
-    def read(self) -> Volume:
-        """Read the series; errors are those of `read_dicom_series`."""
-        series = read_dicom_series(self.folder, self.uid, allow=self.allow, progress=True)
+    def read(self, progress: bool = False) -> Volume:
+        """Read the series; errors are those of `read_dicom_series`.
+
+        Args:
+            progress: Show bars on standard error.
+        """
+        series = read_dicom_series(self.folder, self.uid, allow=self.allow, progress=progress)
         return Volume(series.voxels, series.affine, series)
 
 
@@ -129,7 +137,9 @@ class SeriesChoice:
     allow: Collection[str] = ()
 
 
-def find_volumes(paths: Sequence[str | Path], choice: SeriesChoice | None = None) -> tuple[VolumeInput, ...]:
+def find_volumes(
+    paths: Sequence[str | Path], choice: SeriesChoice | None = None, *, progress: bool = False
+) -> tuple[VolumeInput, ...]:
     """List the volumes among files and folders.
 
     A folder with NIfTI files directly in it gives these, in natural order. Any other folder is searched to its depths
@@ -138,6 +148,7 @@ def find_volumes(paths: Sequence[str | Path], choice: SeriesChoice | None = None
     Args:
         paths: Files and folders, as the user names them.
         choice: Which series; by default the only one of each folder.
+        progress: Show bars on standard error.
 
     Returns:
         At least one volume. NIfTI files are not opened.
@@ -151,7 +162,7 @@ def find_volumes(paths: Sequence[str | Path], choice: SeriesChoice | None = None
     choice = choice or SeriesChoice()
     found: dict[VolumeInput, None] = {}
     for path in map(Path, paths):
-        for volume in _volumes(path, choice):
+        for volume in _volumes(path, choice, progress):
             found.setdefault(volume)
     series = [volume for volume in found if isinstance(volume, SeriesInput)]
     if not series and (choice.uid is not None or choice.every or choice.allow):
@@ -173,16 +184,16 @@ def check_not_volumes(paths: Sequence[str | Path]) -> None:
             )
 
 
-def _volumes(path: Path, choice: SeriesChoice) -> list[VolumeInput]:
+def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInput]:
     if not path.exists():
         raise MissingFileError(f"input {path} not found; check the path")
     if is_nifti_name(path) and path.is_file():
         return [NiftiInput(path)]
-    if path.suffix.lower() in RASTER_SUFFIXES and path.is_file():
+    if path.suffix.lower() in _IMAGE_SUFFIXES:
         raise ConfigError(
             f"input {path} is an image, and the bundle segments volumes (NIfTI and DICOM series); {_USE_IMAGE_BUNDLE}"
         )
-    found = scan_dicom(path, progress=True)
+    found = scan_dicom(path, progress=progress)
     nifti = _nifti_files(path)
     if nifti and found.series:
         raise ConfigError(
@@ -220,7 +231,7 @@ def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:
 def _is_volume(path: Path) -> bool:
     if path.is_dir():
         return not _has_images(path) and bool(_nifti_files(path) or scan_dicom(path).series)
-    if not path.is_file() or path.suffix.lower() in RASTER_SUFFIXES:
+    if not path.is_file() or path.suffix.lower() in _IMAGE_SUFFIXES:
         return False
     return is_nifti_name(path) or bool(scan_dicom(path).series)
 
@@ -232,4 +243,4 @@ def _nifti_files(folder: Path) -> list[Path]:
 
 
 def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.suffix.lower() in (*RASTER_SUFFIXES, ".zarr") for entry in folder.iterdir())
+    return folder.is_dir() and any(entry.suffix.lower() in _IMAGE_SUFFIXES for entry in folder.iterdir())

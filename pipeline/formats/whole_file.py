@@ -52,7 +52,11 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
     except PipelineError:
         raise
     except OSError as error:
-        reason = " ".join((error.strerror or str(error)).split())
+        # pydicom wraps what the system said into errors of its own, whose texts are whole tracebacks.
+        cause = error
+        while not cause.strerror and isinstance(cause.__cause__, OSError):
+            cause = cause.__cause__
+        reason = " ".join((cause.strerror or str(cause)).split())
         raise OutputError(
             f"cannot write {path}: {reason}; check the free space and the permissions of {target.parent}, "
             "or write elsewhere"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -67,6 +68,19 @@ def test_an_exception_passes_and_leaves_the_old_file(tmp_path: Path, error: Base
         _write(target, "half", overwrite=True, then_raise=error)
     assert target.read_text() == "old"
     assert _entries(tmp_path) == ["a.json"]
+
+
+def test_of_an_error_that_a_library_wraps_the_systems_own_words_are_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as failure, whole_file(tmp_path / "a.dcm"):
+        try:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                raise OSError("With tag (7fe0,0010) got exception: ...\nTraceback ...") from error
+        except OSError as error:
+            raise OSError("With tag (5200,9230) got exception: ...\nTraceback ...") from error
+    assert "a.dcm: No space left on device; check the free space" in str(failure.value)
+    assert _entries(tmp_path) == []
 
 
 def test_an_operating_system_error_becomes_one_line_with_a_way_out(tmp_path: Path) -> None:
