@@ -71,14 +71,13 @@ def test_an_exception_passes_and_leaves_the_old_file(tmp_path: Path, error: Base
 
 
 def test_of_an_error_that_a_library_wraps_the_systems_own_words_are_said(tmp_path: Path) -> None:
-    with pytest.raises(OutputError) as failure, whole_file(tmp_path / "a.dcm"):
-        try:
-            try:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            except OSError as error:
-                raise OSError("With tag (7fe0,0010) got exception: ...\nTraceback ...") from error
-        except OSError as error:
-            raise OSError("With tag (5200,9230) got exception: ...\nTraceback ...") from error
+    error = OSError(errno.ENOSPC, "No space left on device")
+    for tag in ("7fe0,0010", "5200,9230"):
+        wrapped = OSError(f"With tag ({tag}) got exception: ...\nTraceback ...")
+        wrapped.__cause__ = error
+        error = wrapped
+    with pytest.raises(OutputError) as failure:
+        _write(tmp_path / "a.dcm", "half", then_raise=error)
     assert "a.dcm: No space left on device; check the free space" in str(failure.value)
     assert _entries(tmp_path) == []
 
