@@ -53,6 +53,7 @@ _OPTIONS = {
     "bundle_root": "--bundle",
     "checkpoint_path": "--checkpoint",
     "dataset_dir": "the inputs",
+    "mask_format": "--format",
     "output_dir": "-o",
     "overwrite": "--force",
 }

@@ -31,6 +31,9 @@ from .volume_inputs import NiftiInput, SeriesInput, Volume, VolumeInput
 from .volume_record import write_volume_record
 from .volume_results import VolumeFormat, VolumeResults, plan_volume_results
 
+# What interpolation back to the grid of a volume leaves of probabilities of 0 and 1.
+_ROUNDING = 1e-5
+
 
 def predict_volumes(
     predictor: Predictor,
@@ -202,11 +205,12 @@ def _predict(
             f"the bundle lists {len(predictor.segments)} segments and its network gives {len(objects)} classes beside "
             "the background; list one segment for each class in its inference.yaml"
         )
-    if with_probability and not (objects.min() >= 0 and objects.max() <= 1):
+    if with_probability and not (objects.min() >= -_ROUNDING and objects.max() <= 1 + _ROUNDING):
         raise ConfigError(
             f"the bundle gives values from {objects.min():.4g} to {objects.max():.4g} for probabilities; expected "
             "[0, 1]; declare an activation in its postprocessing"
         )
+    objects = objects.clip(0, 1)
     if isinstance(volume.source, DicomSeries) and results.format == "dicom-seg":
         written = _write_dicom_seg(
             predictor, mask, objects if with_probability else None, volume.source, results, algorithm, overwrite

@@ -21,7 +21,7 @@ import pydicom
 import pytest
 import torch
 from identifier_scan import IdentifierScan
-from monai.transforms import Compose, LoadImaged
+from monai.transforms import Compose, Invertd, LoadImaged, Spacingd
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from PIL import Image
@@ -448,6 +448,30 @@ def test_a_volume_is_prepared_as_the_reader_of_a_bundle_would(predictor: Predict
     found = _prepared(of_bundle, volume)
     np.testing.assert_array_equal(found.numpy(), wanted.numpy())
     np.testing.assert_array_equal(found.affine, wanted.affine)
+
+
+@pytest.mark.parametrize("pixel_mm", [0.6, 1.7])
+def test_a_bundle_that_samples_anew_gives_results_on_the_grid_of_the_source(
+    predictor: Predictor, tmp_path: Path, pixel_mm: float
+) -> None:
+    """As bundles for CT do: pixels of one size for the network, and back."""
+    load, turn, *rest = predictor.preprocessing.transforms
+    sampled = Spacingd("image", pixdim=(pixel_mm, pixel_mm, -1.0), mode="bilinear", padding_mode="border")
+    preprocessing = Compose([load, turn, sampled, *rest])
+    softmax, _ = predictor.postprocessing.transforms
+    back = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False)
+    ct = replace(predictor, preprocessing=preprocessing, postprocessing=Compose([softmax, back]))
+    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE)
+    source = SeriesInput(tmp_path / "series", read_dicom_series(tmp_path / "series").series_uid)
+    (results,) = predict_volumes(ct, [source], tmp_path / "out", probability=True, progress=False)
+    probability = volume_probability(ct, source.read())
+    np.testing.assert_allclose(probability.sum(0), 1, atol=1e-4)
+    wanted = probability.argmax(0)
+    assert min(np.bincount(wanted.ravel(), minlength=3)) > 100
+    np.testing.assert_array_equal(read_by_highdicom(results.mask, tmp_path / "series"), wanted)
+    # Sampling there and back smooths; most voxels are what they are on the grid itself.
+    assert (wanted == mask_of(predictor, source)).mean() > 0.5
+    assert results.probability().exists()
 
 
 # Of noise, RLE makes about as many bytes as there were, at which pydicom wonders.
