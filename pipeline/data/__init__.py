@@ -23,6 +23,11 @@ from .manifest_entries import LabelClass as LabelClass
 from .manifest_entries import Licence as Licence
 from .manifest_entries import PublishedSource as PublishedSource
 from .manifest_schema import MANIFEST_SCHEMA as MANIFEST_SCHEMA
+from .phantom_ct import PhantomScan as PhantomScan
+from .phantom_ct import generate_phantom_ct as generate_phantom_ct
+from .phantom_ct import phantom_ct_scan as phantom_ct_scan
+from .phantom_ct_plan import PHANTOM_CT_SERIES as PHANTOM_CT_SERIES
+from .phantom_ct_plan import PhantomSeries as PhantomSeries
 from .phantom_em import PhantomSlice as PhantomSlice
 from .phantom_em import generate_phantom_em as generate_phantom_em
 from .phantom_em import phantom_em_slice as phantom_em_slice

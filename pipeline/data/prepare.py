@@ -9,10 +9,12 @@ from typing import Final
 from ..errors import ManifestError
 from .manifest import Manifest
 from .manifest_entries import GeneratedSource
+from .phantom_ct import generate_phantom_ct
 from .phantom_em import generate_phantom_em
 
 # The names that a manifest may give as its generator. A manifest is data: no other name in it is ever imported.
 _GENERATORS: Final[Mapping[str, Callable[[Path, int, bool], None]]] = {
+    "pipeline.data.generate_phantom_ct": generate_phantom_ct,
     "pipeline.data.generate_phantom_em": generate_phantom_em,
 }
 

@@ -23,6 +23,7 @@ from .running_config import check_arguments as check_arguments
 from .running_config import check_config as check_config
 from .running_config import check_running_config as check_running_config
 from .running_config import override as override
+from .series_mask_writer import SeriesMaskWriter as SeriesMaskWriter
 from .weight_average import WeightAverage as WeightAverage
 from .weighted_update import WeightedUpdate as WeightedUpdate
 from .weighted_update import step_loss as step_loss

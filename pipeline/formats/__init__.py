@@ -14,6 +14,9 @@ from .dicom_files import SeriesListing as SeriesListing
 from .dicom_files import scan_dicom as scan_dicom
 from .dicom_frames import SourceFrame as SourceFrame
 from .dicom_geometry import lps_to_ras as lps_to_ras
+from .dicom_inputs import MaskFormat as MaskFormat
+from .dicom_inputs import plan_series_masks as plan_series_masks
+from .dicom_inputs import series_records as series_records
 from .dicom_reader import DicomSeriesReader as DicomSeriesReader
 from .dicom_seg import SegKind as SegKind
 from .dicom_seg import write_dicom_seg as write_dicom_seg

@@ -4,6 +4,7 @@ from .border_weights import BorderWeightsd as BorderWeightsd
 from .border_weights import border_weight_map as border_weight_map
 from .border_weights import class_balance_map as class_balance_map
 from .class_indices import ClassIndicesd as ClassIndicesd
+from .dicom_seg_label import LoadDicomSegd as LoadDicomSegd
 from .elastic import RandGridElasticd as RandGridElasticd
 from .elastic import interpolate_displacement as interpolate_displacement
 from .instances import InteriorInstancesd as InteriorInstancesd
