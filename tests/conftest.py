@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.data import phantom_em_slice
+from pipeline.data import generate_phantom_ct, phantom_em_slice
 from pipeline.data.frozen_tiff import write_frozen_tiff
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,6 +231,14 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
     manifest = folder / "small.json"
     manifest.write_text(json.dumps(fields), encoding="utf-8")
     return SmallData(manifest, folder)
+
+
+@pytest.fixture(scope="session")
+def phantom_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated CT series with their labels; nobody may change the files."""
+    folder = tmp_path_factory.mktemp("phantom_ct")
+    generate_phantom_ct(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The abdomen of a made-up patient: what lies where, in integer arithmetic, so that a seed gives the same on any machine.
+"""The abdomen of a made-up patient: what lies where, in integers, so that a seed gives the same on any machine.
 
 Places are LPS coordinates (x to the patient's left, y to the back, z to the head) in sixteenths of a millimetre, from
 the middle of the trunk at the height of the liver's lower half.
@@ -17,6 +17,9 @@ from .integer_fields import DIRECTIONS, Field, Mask, RawStream, sine_q10
 _SINE_Q10: Final = np.array([sine_q10(direction) for direction in range(DIRECTIONS)], dtype=np.int64)
 _LESION_REACH_MM: Final = 14
 """How far above and below the middle the centres of lesions lie: every scan of the trunk shows them."""
+_TO_NEIGHBOURS: Final = np.array(
+    [[0, 1, -1, 0, 0, 0, 0], [0, 0, 0, 1, -1, 0, 0], [0, 0, 0, 0, 0, 1, -1]], dtype=np.int64
+)
 
 
 class Tissue(IntEnum):
@@ -119,7 +122,7 @@ class Anatomy:
         paint(Tissue.GALLBLADDER, cavity & organs["gallbladder"].holds(warped))
         paint(Tissue.BLOOD, organs["vena_cava"].holds(warped) | organs["aorta"].holds(warped))
         # Fat parts kidney and liver in some places; in others they touch.
-        parted = self._displacement(places)[1] > 16
+        parted = self._displacement(places)[1] > 36
         for side, tissue in (("right", Tissue.RIGHT_KIDNEY), ("left", Tissue.LEFT_KIDNEY)):
             kidney, sinus = organs[f"{side}_kidney"], organs[f"{side}_sinus"].holds(warped)
             paint(Tissue.FAT, cavity & parted & kidney.grown(4).holds(warped))
@@ -200,21 +203,20 @@ def draw_anatomy(stream: RawStream, lesions: int) -> Anatomy:
 def _draw_vessel(stream: RawStream, root: _Blob, liver: _Blob) -> _Tube:
     """Return a branch from near the vena cava into the liver."""
     start = root.centre[0], root.centre[1], stream.integer(-20 * 16, 50 * 16)
-    x, y, z = (
-        liver.centre[axis] + (liver.half_axes[axis] * stream.integer(-200, 201) >> 8) for axis in range(3)
-    )
+    x, y, z = (liver.centre[axis] + (liver.half_axes[axis] * stream.integer(-200, 201) >> 8) for axis in range(3))
     return _Tube(start, (x, y, z), stream.integer(36, 66))
 
 
 def _draw_lesion(stream: RawStream, healthy: Anatomy) -> _Blob:
-    """Return an ellipsoid of 10 to 18 mm in each half axis, its centre in the liver."""
+    """Return an ellipsoid of 10 to 18 mm in each half axis, its centre at least 8 mm deep in the liver."""
     liver = healthy.organs["liver"]
     while True:
         x, y = (liver.centre[axis] + (liver.half_axes[axis] * stream.integer(-190, 191) >> 8) for axis in (0, 1))
         z = stream.integer(-_LESION_REACH_MM * 16, _LESION_REACH_MM * 16 + 1)
         half_x, half_y, half_z = stream.integers(10 * 16, 18 * 16 + 1, 3).tolist()
         place = np.array([x, y, z], dtype=np.int64)
-        if healthy.tissue(place[:, np.newaxis])[0] == Tissue.LIVER:
+        around = place[:, np.newaxis] + 8 * 16 * _TO_NEIGHBOURS
+        if np.isin(healthy.tissue(around), (Tissue.LIVER, Tissue.LIVER_VESSEL)).all():
             # The shape is displaced with the organs, so its centre is where the displacement brings this place.
             moved_x, moved_y, moved_z = (place + healthy._displacement(place[:, np.newaxis])[:, 0]).tolist()
             return _Blob((moved_x, moved_y, moved_z), (half_x, half_y, half_z))

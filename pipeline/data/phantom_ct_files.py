@@ -39,7 +39,9 @@ SEGMENTS: Final = (
     SegmentDescription(
         RIGHT_KIDNEY, "Right kidney", _ANATOMY, SnomedCode("64033007", "Kidney"), "right", color_rgb=(185, 102, 83)
     ),
-    SegmentDescription(LESION, "Liver lesion", _ABNORMALITY, SnomedCode("52988006", "Lesion"), color_rgb=(90, 120, 220)),
+    SegmentDescription(
+        LESION, "Liver lesion", _ABNORMALITY, SnomedCode("52988006", "Lesion"), color_rgb=(90, 120, 220)
+    ),
 )
 """What the segments of the labels show, as the manifest says it too."""
 

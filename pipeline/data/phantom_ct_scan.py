@@ -130,7 +130,7 @@ def _draw_levels(stream: RawStream) -> Field:
         Tissue.MUSCLE: liver + stream.integer(-10, 7),
         Tissue.LIVER: liver,
         Tissue.LIVER_VESSEL: liver - stream.integer(14, 22),
-        Tissue.LESION: liver - stream.integer(28, 40),
+        Tissue.LESION: liver - stream.integer(34, 48),
         Tissue.RIGHT_KIDNEY: kidney,
         Tissue.RIGHT_SINUS: -stream.integer(20, 50),
         Tissue.LEFT_KIDNEY: kidney,

@@ -89,8 +89,12 @@ class SeriesMaskWriter:
         series = read_dicom_series(sample["source"])
         mask = class_mask(pred.float().cpu().numpy())
         check_same_grid(
-            f"the mask of series '{sample['name']}'", mask.shape, np.asarray(pred.affine, np.float64),
-            "it", series.voxels.shape, series.affine,
+            f"the mask of series '{sample['name']}'",
+            mask.shape,
+            np.asarray(pred.affine, np.float64),
+            "it",
+            series.voxels.shape,
+            series.affine,
         )
         if self.mask_format == "nifti":
             write_nifti(path, mask, series.affine, overwrite=self.overwrite)

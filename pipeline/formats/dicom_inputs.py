@@ -71,7 +71,7 @@ def plan_series_masks(
         The path of the mask, by the series' `source`.
 
     Raises:
-        OutputError: If two series would give one mask, `folder` is a file or lies in a series, or a mask exists already.
+        OutputError: If two series would give one mask, `folder` is a file or lies in a series, or a mask exists.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -82,7 +82,9 @@ def plan_series_masks(
         if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(source)):
             raise OutputError(f"output folder {folder} lies in the series {source}; choose one outside")
         if mask in planned.values():
-            raise OutputError(f"two series would both write {mask}; expected different names; rename one of the folders")
+            raise OutputError(
+                f"two series would both write {mask}; expected different names; rename one of the folders"
+            )
         if mask.exists() and not overwrite:
             raise OutputError(
                 f"{mask} already exists; pass --force (in a bundle run --overwrite True, in Python overwrite=True) to "
