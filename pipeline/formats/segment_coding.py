@@ -60,6 +60,7 @@ class SnomedCode:
 
     def __post_init__(self) -> None:
         """Check identifier and meaning."""
+        object.__setattr__(self, "value", str(self.value))  # YAML and command lines read an identifier as a number
         if not re.fullmatch(r"[1-9][0-9]{5,17}", self.value) or not _has_check_digit(self.value):
             raise ConfigError(
                 f"SNOMED CT code {self.value!r} is not an identifier: expected 6 to 18 digits that end in their check "

@@ -26,6 +26,10 @@ def test_every_code_of_the_standard_is_taken() -> None:
         SnomedCode(*MISTYPED)
 
 
+def test_an_identifier_that_yaml_read_as_a_number_is_the_same_one() -> None:
+    assert SnomedCode(10200004, "Liver") == LIVER  # type: ignore[arg-type]
+
+
 def test_every_single_wrong_digit_and_swap_of_neighbours_is_noticed() -> None:
     """What a check digit after Verhoeff promises; his scheme is the one that SNOMED CT uses."""
     for value, _ in CONCEPTS[::500]:

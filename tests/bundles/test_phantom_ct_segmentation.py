@@ -1,0 +1,398 @@
+"""The bundle from DICOM series to DICOM SEG: what its configs declare, and small runs over generated patients."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from monai.bundle import ConfigParser, verify_net_in_out
+from numpy.typing import NDArray
+
+from pipeline.data import Manifest
+from pipeline.data.phantom_ct_files import SEGMENTS
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "phantom_ct_segmentation"
+CONFIGS = BUNDLE / "configs"
+TRAIN = ConfigParser.load_config_file(str(CONFIGS / "train.yaml"))
+INFERENCE = ConfigParser.load_config_file(str(CONFIGS / "inference.yaml"))
+METADATA = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
+MANIFEST = ROOT / "data_manifests" / "phantom_ct.json"
+NAMES = ("dice_liver", "dice_right_kidney", "dice_lesion")
+
+# --- what the configs declare ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("network_def", "num_classes", "slices", "orientation", "axis_letters", "pixel_mm", "window_hu", "segments"),
+        *("device", "bundle_root"),
+    ],
+)
+def test_training_and_inference_share(part: str) -> None:
+    assert TRAIN[part] == INFERENCE[part]
+
+
+def test_segments_are_those_of_the_labels_and_named_as_the_channels() -> None:
+    parser = ConfigParser(INFERENCE)
+    segments = parser.get_parsed_content("segments")
+    assert [{**vars(segment), "color_rgb": tuple(segment.color_rgb)} for segment in segments] == [
+        vars(segment) for segment in SEGMENTS
+    ]
+    (pred,) = METADATA["network_data_format"]["outputs"].values()
+    labels = ["background", *(segment.label.lower() for segment in segments)]
+    assert pred["channel_def"] == {str(index): label for index, label in enumerate(labels)}
+    assert [label_class.name for label_class in Manifest.load(MANIFEST).classes] == labels
+
+
+def test_what_dicom_seg_names_as_its_algorithm_is_in_the_metadata() -> None:
+    assert INFERENCE["algorithm"] == {"name": METADATA["name"], "version": METADATA["version"]}
+
+
+def test_validation_and_inference_treat_a_series_alike() -> None:
+    of_image = [part for part in TRAIN["validate"]["preprocessing"]["transforms"] if part["keys"] != "label"]
+    assert INFERENCE["preprocessing"]["transforms"] == of_image
+    ours, theirs = INFERENCE["postprocessing"]["transforms"], TRAIN["validate"]["postprocessing"]["transforms"]
+    assert [part["_target_"] for part in ours] == [part["_target_"] for part in theirs]
+    assert INFERENCE["inferer"]["_target_"] == TRAIN["validate"]["inferer"]["_target_"]
+    assert INFERENCE["tile_px"] == TRAIN["validate"]["inferer"]["tile_px"] == "auto"
+
+
+def test_training_and_validation_see_the_same_slices() -> None:
+    def of_image(section: str) -> list[Mapping[str, Any]]:
+        names = ("Orientationd", "Spacingd", "ScaleIntensityRanged", "NeighbourSlicesd")
+        parts = TRAIN[section]["preprocessing"]["transforms"]
+        return [{**part, "keys": None, "mode": None} for part in parts if part["_target_"].endswith(names)]
+
+    assert len(of_image("train")) == 4
+    assert of_image("train") == of_image("validate")
+
+
+def test_labels_are_scored_as_they_were_drawn() -> None:
+    parts = TRAIN["validate"]["preprocessing"]["transforms"]
+    of_label = [part["_target_"].rpartition(".")[2] for part in parts if "label" in part["keys"]]
+    assert of_label == ["LoadDicomSegd", "SameGridd", "ClassIndicesd"]  # neither turned nor resampled
+    assert TRAIN["validate"]["postprocessing"]["transforms"][-1]["_target_"] == "monai.transforms.Invertd"
+
+
+def test_resampling_modes_are_written_for_each_key_and_right_and_left_stay() -> None:
+    parts = TRAIN["train"]["preprocessing"]["transforms"]
+    (tile,) = (part for part in parts if "RandTiled" in part["_target_"])
+    modes = dict(zip(tile["keys"], tile["mode"], strict=True))
+    assert modes == {"image": "bilinear", "label": "nearest", "weight": "bilinear"}
+    (spacing,) = (part for part in parts if "Spacingd" in part["_target_"])
+    assert dict(zip(spacing["keys"], spacing["mode"], strict=True)) == {"image": "bilinear", "label": "nearest"}
+    assert tile["flip_prob"] == 0
+    assert TRAIN["angle_deg"] < 90
+
+
+def test_metadata_is_complete() -> None:
+    assert METADATA.keys() >= {
+        *("schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version"),
+        *("required_packages_version", "task", "description", "authors", "copyright", "network_data_format"),
+        *("name", "intended_use"),
+    }
+    assert METADATA["version"] in METADATA["changelog"]
+    assert "not a medical device" in METADATA["intended_use"].lower()
+    for tensors in METADATA["network_data_format"].values():
+        for tensor in tensors.values():
+            assert tensor.keys() >= {*("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")}
+
+
+def test_the_sizes_in_the_metadata_are_those_of_the_network() -> None:
+    (image,) = METADATA["network_data_format"]["inputs"].values()
+    (pred,) = METADATA["network_data_format"]["outputs"].values()
+    network = ConfigParser(INFERENCE).get_parsed_content("network_def").eval()
+    assert image["spatial_shape"] == [TRAIN["tile_px"]] * 2
+    with torch.inference_mode():
+        found = network(torch.zeros(1, image["num_channels"], *image["spatial_shape"]))
+    assert found.shape == (1, pred["num_channels"], *pred["spatial_shape"])
+
+
+def test_monai_verifies_the_network_against_the_metadata(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        verify_net_in_out(
+            "network_def",
+            config_file=str(CONFIGS / "inference.yaml"),
+            meta_file=str(CONFIGS / "metadata.json"),
+            device="cpu",
+        )
+    assert "data shape of network is verified with no error" in caplog.text
+
+
+# --- small runs ------------------------------------------------------------------------------------------------------
+
+# Three patients to train on, one oblique and one with shuffled files; an oblique and a healthy one to validate.
+SPLITS = {"training": ["p002-s1-1", "p003-s1-1", "p007-s1-1"], "validation": ["p010-s1-1", "p011-s1-1"]}
+SMALL = {
+    "network_def::channels": [8, 12, 16, 24],
+    "network_def::dropout": 0.0,
+    "tile_px": 140,
+    "pixel_mm": 6.0,
+    "max_epochs": 6,
+    "val_interval": 3,
+    "warmup_steps": 10,
+    "learning_rate": 0.01,
+    "average_decay": 0.9,
+    "device": "cpu",
+    "precision": "fp32",
+}
+
+
+def write_manifest(path: Path, splits: Mapping[str, list[str]], **changes: Any) -> str:
+    """Write the manifest with other splits, and only the cases that they name."""
+    fields = json.loads(MANIFEST.read_text(encoding="utf-8"))
+    named = [case for ids in splits.values() for case in ids]
+    fields |= {"splits": splits, "cases": [case for case in fields["cases"] if case["id"] in named], **changes}
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def begin(processes: Any, as_options: Callable[..., list[str]], phantom_ct: Path) -> Callable[..., Any]:
+    """Run `python -m monai.bundle run RUN_ID` on the real bundle and wait for the end."""
+
+    def run(run_id: str, configs: str, output: Path, settings: Mapping[str, Any]) -> Any:
+        files = [str(CONFIGS / f"{name}.yaml") for name in configs.split("+")]
+        words = as_options({**settings, "output_dir": str(output)})
+        arguments = ["run", run_id, "--config_file", str(files), "--bundle_root", str(BUNDLE), *words]
+        return processes.start("monai.bundle", arguments, phantom_ct).wait()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def of_data(phantom_ct: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings that name five of the generated series."""
+    manifest = write_manifest(tmp_path_factory.mktemp("manifest") / "small.json", SPLITS)
+    return {"manifest_file": manifest, "dataset_dir": str(phantom_ct)}
+
+
+@pytest.fixture(scope="session")
+def trained(begin: Callable[..., Any], of_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small training run."""
+    out = tmp_path_factory.mktemp("trained")
+    finished = begin("training", "train", out, {**SMALL, **of_data})
+    assert finished.status == 0, finished.stderr
+    assert re.search(r"validation scores of the best epoch \(\d+\): dice 0\.\d{4}, dice_liver", finished.stdout)
+    return out
+
+
+def entries_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_training_learns_and_leaves_what_it_says(trained: Path) -> None:
+    made = {name for name in entries_of(trained) if "tensorboard" not in name}
+    assert made == {"models/model.pt", "models/last.pt", "log/run.json", "log/overlay.png"}
+    record = json.loads((trained / "log" / "run.json").read_text(encoding="utf-8"))
+    assert record["status"] == "completed"
+    assert record["steps_per_epoch"] == -(-(22 + 20 + 24) // 4)  # slices of three series, four a step
+    last = record["epochs"][-1]
+    assert last["scores"].keys() == {"dice", *NAMES}
+    assert last["scores_by_case"]["dice_liver"].keys() == {"p010-s1-1", "p011-s1-1"}
+    assert last["scores"]["dice_liver"] > 0.8
+    assert last["loss"] < record["epochs"][0]["loss"] / 2
+
+
+def test_the_record_of_a_run_names_cases_and_no_patient(trained: Path) -> None:
+    for name in ("log/run.json", "log/overlay.png", "models/model.pt", "models/last.pt"):
+        assert b"MADE UP" not in (trained / name).read_bytes()
+
+
+# What inference gets: folders as a hospital exports them, with the labels among the images.
+INFERRED = {"p010-s1-1": "PHANTOM-010_study-1_series-1", "p011-s1-1": "PHANTOM-011_study-1_series-1"}
+
+
+@pytest.fixture(scope="session")
+def export(phantom_ct: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two patients."""
+    folder = tmp_path_factory.mktemp("export")
+    for patient in ("PHANTOM-010", "PHANTOM-011"):
+        shutil.copytree(phantom_ct / patient, folder / patient)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def inferring(trained: Path, export: Path) -> dict[str, Any]:
+    """Settings of inference with the small network."""
+    return {
+        "dataset_dir": str(export),
+        "checkpoint_path": str(trained / "models" / "model.pt"),
+        "network_def::channels": SMALL["network_def::channels"],
+        "pixel_mm": SMALL["pixel_mm"],
+        "precision": "fp32",
+        "device": "cpu",
+    }
+
+
+@pytest.fixture(scope="session")
+def masks(
+    begin: Callable[..., Any], inferring: dict[str, Any], export: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of masks that inference writes, of both kinds."""
+    out = tmp_path_factory.mktemp("masks")
+    before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
+    for mask_format in ("dicom-seg", "nifti"):
+        finished = begin("inferring", "inference", out, {**inferring, "mask_format": mask_format})
+        assert finished.status == 0, finished.stderr
+        assert f"2 masks: {out}" in finished.stdout
+    assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
+    return out
+
+
+def slices_of(folder: Path) -> list[pydicom.Dataset]:
+    """Read a series with pydicom alone and sort it along the normal."""
+    slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
+    along, down = np.array(slices[0].ImageOrientationPatient, float).reshape(2, 3)
+    return sorted(slices, key=lambda one: float(np.cross(along, down) @ np.array(one.ImagePositionPatient, float)))
+
+
+def labels_of(path: Path, slices: list[pydicom.Dataset]) -> NDArray[np.uint8]:
+    """Read a DICOM SEG with highdicom alone, slice by slice of its series: (row, column, slice)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stacked = highdicom.seg.segread(path).get_pixels_by_source_instance(
+            [one.SOPInstanceUID for one in slices], combine_segments=True, assert_missing_frames_are_empty=True
+        )
+    return np.moveaxis(stacked, 0, 2).astype(np.uint8)
+
+
+def paths_of(case: str) -> tuple[str, str]:
+    """Return the folder of the series and its label."""
+    (found,) = (entry for entry in Manifest.load(MANIFEST).cases if entry.id == case)
+    assert found.label is not None
+    return found.image, found.label
+
+
+def test_masks_of_both_kinds_are_equal_and_lie_on_the_grid_of_the_series(masks: Path, phantom_ct: Path) -> None:
+    assert entries_of(masks) == {f"{name}{end}" for name in INFERRED.values() for end in ("_seg.dcm", "_mask.nii.gz")}
+    for case, name in INFERRED.items():
+        slices = slices_of(phantom_ct / paths_of(case)[0])
+        image = nib.load(masks / f"{name}_mask.nii.gz")
+        np.testing.assert_array_equal(np.asarray(image.dataobj), labels_of(masks / f"{name}_seg.dcm", slices))
+        along, down = np.array(slices[0].ImageOrientationPatient, float).reshape(2, 3)
+        first, last = (np.array(one.ImagePositionPatient, float) for one in (slices[0], slices[-1]))
+        row_mm, column_mm = map(float, slices[0].PixelSpacing)
+        lps = np.eye(4)
+        lps[:3] = np.stack([down * row_mm, along * column_mm, (last - first) / (len(slices) - 1), first], axis=1)
+        np.testing.assert_allclose(image.affine, np.diag([-1, -1, 1, 1]) @ lps, atol=1e-4)
+
+
+def test_a_mask_as_dicom_seg_says_what_it_shows_and_what_made_it(masks: Path, trained: Path, phantom_ct: Path) -> None:
+    digest = hashlib.sha256((trained / "models" / "model.pt").read_bytes()).hexdigest()
+    for case, name in INFERRED.items():
+        found = pydicom.dcmread(masks / f"{name}_seg.dcm")
+        assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == (
+            slices_of(phantom_ct / paths_of(case)[0])[0].SeriesInstanceUID
+        )
+        assert [item.SegmentedPropertyTypeCodeSequence[0].CodeValue for item in found.SegmentSequence] == [
+            *("10200004", "64033007", "52988006")
+        ]
+        (made_by,) = found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+        assert (made_by.AlgorithmName, made_by.AlgorithmVersion) == (METADATA["name"], METADATA["version"])
+        assert digest in str(made_by.AlgorithmParameters)
+
+
+def test_dciodvfy_finds_nothing_in_a_mask(masks: Path) -> None:
+    if shutil.which("dciodvfy") is None:
+        assert "CI" not in os.environ, "dciodvfy is not installed; .ci/run installs it"
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    for name in INFERRED.values():
+        command = ["dciodvfy", masks / f"{name}_seg.dcm"]
+        assert subprocess.run(command, capture_output=True, text=True, check=False).stderr.split() == ["Segmentation"]
+
+
+def test_masks_of_an_earlier_run_stay(begin: Callable[..., Any], inferring: dict[str, Any], masks: Path) -> None:
+    before = {name: (masks / name).stat().st_mtime_ns for name in entries_of(masks)}
+    again = begin("inferring", "inference", masks, inferring)
+    assert again.status == 2
+    assert "PHANTOM-010_study-1_series-1_seg.dcm already exists; pass --force" in again.last_line
+    assert {name: (masks / name).stat().st_mtime_ns for name in entries_of(masks)} == before
+
+
+def dice(truth: NDArray[Any], pred: NDArray[Any], index: int) -> float:
+    return float(2 * np.sum((truth == index) & (pred == index)) / (np.sum(truth == index) + np.sum(pred == index)))
+
+
+def test_evaluation_gives_the_dice_that_counting_in_masks_and_labels_gives(
+    masks: Path, phantom_ct: Path, trained: Path, begin: Callable[..., Any], of_data: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**SMALL, **of_data, "checkpoint_path": str(trained / "models" / "model.pt")}
+    finished = begin("evaluating", "train+evaluate", tmp_path, settings)
+    assert finished.status == 0, finished.stderr
+    evaluation = json.loads((tmp_path / "log" / "evaluation.json").read_text(encoding="utf-8"))
+    for index, score in enumerate(NAMES, 1):
+        wanted = {}
+        for case, name in INFERRED.items():
+            image, label = paths_of(case)
+            slices = slices_of(phantom_ct / image)
+            truth, pred = (labels_of(path, slices) for path in (phantom_ct / label, masks / f"{name}_seg.dcm"))
+            if index in truth or index in pred:
+                wanted[case] = dice(truth, pred, index)
+        found = evaluation["scores_by_case"][score]
+        assert found.keys() == INFERRED.keys()
+        assert {case: value for case, value in found.items() if not np.isnan(value)} == pytest.approx(wanted)
+        assert evaluation["scores"][score] == pytest.approx(np.mean(list(wanted.values())))
+
+
+def exchange_labels(fields: dict[str, Any]) -> None:
+    """Give the first and the last case each other's label."""
+    one, other = fields["cases"][0], fields["cases"][-1]
+    one["label"], other["label"] = other["label"], one["label"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        pytest.param(
+            lambda fields: fields["splits"]["validation"].append("p002-s2-1"),
+            "patient 'PHANTOM-002' is in the splits 'training' and 'validation'",
+            id="a patient in two splits",
+        ),
+        pytest.param(
+            exchange_labels,
+            "another frame of reference",
+            id="labels of other series",
+        ),
+    ],
+)
+def test_data_that_cannot_be_right_stop_the_training_in_one_line(
+    spoil: Callable[[dict[str, Any]], None], expected: str, begin: Callable[..., Any], phantom_ct: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "manifest.json"
+    write_manifest(path, {**SPLITS, "rest": ["p002-s2-1"]})
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    del fields["splits"]["rest"]
+    spoil(fields)
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    settings = {**SMALL, "manifest_file": str(path), "dataset_dir": str(phantom_ct)}
+    finished = begin("training", "train", tmp_path / "out", settings)
+    assert finished.status == 2, finished.stderr
+    assert expected in finished.last_line
+    assert not (tmp_path / "out" / "models").exists()
+
+
+def test_segments_that_show_something_else_stop_the_training(
+    begin: Callable[..., Any], of_data: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**SMALL, **of_data, "segments::0::type::value": "78961009", "segments::0::type::meaning": "Spleen"}
+    finished = begin("training", "train", tmp_path / "out", settings)
+    assert finished.status == 2, finished.stderr
+    assert "segment 1 shows SCT:10200004; expected SCT:78961009 (Spleen)" in finished.last_line
