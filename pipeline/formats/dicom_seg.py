@@ -16,14 +16,12 @@ from .. import __version__
 from ..errors import ConfigError, ImageError, LabelError
 from .dicom_series import DicomSeries
 from .quiet_dicom import quiet_dicom
+from .seg_frames import FRACTION_STEPS, encode_frames, put_frames, stand_ins
 from .seg_source import check_source, highdicom_source, refer_to
 from .segment_coding import AlgorithmIdentification, SegmentDescription, segment_items
 from .whole_file import whole_file
 
 SegKind = Literal["binary", "fractional", "labelmap"]
-
-FRACTION_STEPS: Final = 255
-"""A fractional SEG stores whole numbers up to this (Maximum Fractional Value): all that 8 bits hold."""
 
 # Bits of a binary SEG are packed and no transfer syntax that every reader knows compresses them. Bytes of the other
 # two are mostly runs of one value, which RLE shortens without loss, and every toolkit reads it without a licence.
@@ -81,10 +79,16 @@ def write_dicom_seg(
     check_source(source)
     if affine is not None:
         _check_grid(affine, source)
-    frames = _frames(np.asarray(masks), source, segments, kind)
+    masks = np.asarray(masks)
+    _check_masks(masks, source, segments, kind)
+    images = highdicom_source(source)
+    encoded = None if kind == "binary" else encode_frames(masks, segments[-1].number)
+    frames = (
+        _binary_frames(masks, segments) if encoded is None else stand_ins(masks, encoded, images, segments[0].number)
+    )
     with quiet_dicom():
         segmentation = Segmentation(
-            source_images=highdicom_source(source),
+            source_images=images,
             pixel_array=frames,
             segmentation_type=kind.upper(),
             segment_descriptions=segment_items(segments, algorithm),
@@ -104,6 +108,8 @@ def write_dicom_seg(
             transfer_syntax_uid=_TRANSFER_SYNTAX[kind],
             omit_empty_frames=bool(frames.any()),
         )
+        if encoded is not None:
+            put_frames(segmentation, encoded, images, masks)
         segmentation.ContentCreatorName = None  # required, may be empty, and names persons
         refer_to(source, segmentation)
         _copy_patient_and_study(source, segmentation)
@@ -137,10 +143,9 @@ def _check_grid(affine: NDArray[np.float64], source: DicomSeries) -> None:
         )
 
 
-def _frames(
+def _check_masks(
     masks: NDArray[Any], source: DicomSeries, segments: Sequence[SegmentDescription], kind: SegKind
-) -> NDArray[Any]:
-    """Return the masks as highdicom takes them: (slice, row, column) or (slice, row, column, segment)."""
+) -> None:
     grid = source.voxels.shape
     if masks.ndim not in (3, 4) or masks.shape[-3:] != grid:
         raise LabelError(
@@ -150,7 +155,8 @@ def _frames(
     if grid[0] * grid[1] < _FEWEST_PIXELS:
         raise ImageError(f"slices of {grid[0]} × {grid[1]} px are too small for a DICOM SEG; write NIfTI")
     if masks.ndim == 4:
-        return _stacked(masks, segments, kind)
+        _check_stacked(masks, segments, kind)
+        return
     if kind == "fractional" or masks.dtype.kind not in "bui":
         raise LabelError(
             f"a label map of {masks.dtype} was given for a {kind} DICOM SEG; expected a label map of integers, and for "
@@ -163,12 +169,9 @@ def _frames(
             f"masks hold the values {_few(unknown)}; expected 0 and the segments {_few(numbers[1:])}; describe these "
             "segments too, or map the values first"
         )
-    dtype = np.uint8 if numbers[-1] < 2**8 else np.uint16
-    # Frame after frame in memory: highdicom passes over each several times.
-    return np.ascontiguousarray(np.moveaxis(masks, 2, 0), dtype)
 
 
-def _stacked(masks: NDArray[Any], segments: Sequence[SegmentDescription], kind: SegKind) -> NDArray[Any]:
+def _check_stacked(masks: NDArray[Any], segments: Sequence[SegmentDescription], kind: SegKind) -> None:
     if kind == "labelmap":
         raise LabelError(
             f"masks of {len(masks)} segments were given for a labelmap DICOM SEG, in which a voxel has one value; give "
@@ -188,8 +191,15 @@ def _stacked(masks: NDArray[Any], segments: Sequence[SegmentDescription], kind: 
             f"fractions run from {masks.min()} to {masks.max()}; expected values in [0, 1]; turn logits into "
             "probabilities first"
         )
-    dtype = np.float32 if masks.dtype.kind == "f" else bool
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(masks, 3, 1), dtype), 0, 3)
+
+
+def _binary_frames(masks: NDArray[Any], segments: Sequence[SegmentDescription]) -> NDArray[Any]:
+    """Return the masks as highdicom takes them: (slice, row, column) or (slice, row, column, segment)."""
+    # Frame after frame in memory: highdicom passes over each several times.
+    if masks.ndim == 4:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(masks, 3, 1)), 0, 3)
+    dtype = np.uint8 if segments[-1].number < 2**8 else np.uint16
+    return np.ascontiguousarray(np.moveaxis(masks, 2, 0), dtype)
 
 
 def _copy_patient_and_study(source: DicomSeries, segmentation: Segmentation) -> None:
