@@ -81,6 +81,15 @@ def read_label_values(path: Path) -> tuple[int, ...]:
         voxels = read_image(path).pixels
     else:
         return _segment_numbers(path)
+    return whole_values(path, voxels)
+
+
+def whole_values(path: Path, voxels: NDArray[Any]) -> tuple[int, ...]:
+    """Return the values of a label's voxels in ascending order.
+
+    Raises:
+        LabelError: If some are not whole numbers.
+    """
     # Counting is many times faster than sorting, where the values allow it.
     values = np.flatnonzero(np.bincount(voxels.ravel())) if voxels.dtype == np.uint8 else np.unique(voxels)
     if not (np.isfinite(values).all() and (values == np.round(values)).all()):
@@ -88,29 +97,6 @@ def read_label_values(path: Path) -> tuple[int, ...]:
             f"label {path} holds values such as {_odd_value(values)}; expected whole numbers; round it first"
         )
     return tuple(int(value) for value in values)
-
-
-def grid_difference(image: Grid, label: Grid) -> str | None:
-    """Return how a label's grid differs from its image's, in words; None where it does not.
-
-    Two affines are the same where no corner of the volume moves by more than a hundredth of the smallest voxel side:
-    headers round them to float32 and, as quaternions, in another way each.
-    """
-    if image.shape != label.shape:
-        return f"the image has {_by(image.shape)} voxels and the label {_by(label.shape)}"
-    if image.affine is None or label.affine is None:
-        return (
-            None if image.affine is label.affine else "one of image and label has a position in space, the other none"
-        )
-    sides_mm = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (image.affine, label.affine)]
-    if not np.allclose(sides_mm[0], sides_mm[1], rtol=0.01, atol=0):
-        return f"the image has voxels of {_by_mm(sides_mm[0])} mm and the label of {_by_mm(sides_mm[1])} mm"
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in image.shape[:3]], indexing="ij")).reshape(3, -1)
-    corners = np.vstack([corners, np.ones(corners.shape[1])])
-    moved_mm = float(np.linalg.norm(((image.affine - label.affine) @ corners)[:3], axis=0).max())
-    if moved_mm > 0.01 * sides_mm[0].min():
-        return f"the affines of image and label put the same voxel up to {moved_mm:.3g} mm apart"
-    return None
 
 
 def _open_nifti(path: Path) -> Any:
@@ -148,14 +134,6 @@ def _spatial_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _odd_value(values: NDArray[Any]) -> float:
     return float(next(value for value in values if not (np.isfinite(value) and value == np.round(value))))
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _by_mm(sides_mm: NDArray[np.float64]) -> str:
-    return "×".join(f"{side:.4g}" for side in sides_mm)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..errors import ImageError, LabelError, MissingFileError, PipelineError
-from .case_files import Grid, grid_difference, is_nifti, is_raster, read_grid, read_label_values
-from .dicom_reference import reference_problem
+from ..errors import MissingFileError, PipelineError
+from .case_content import check_label_grid, read_case_image, read_case_label
 from .digests import content_sha256
 from .manifest import Manifest
 from .manifest_entries import Case
@@ -37,9 +36,10 @@ def check_data_set(manifest_path: str | Path, folder: str | Path, progress: bool
     """Check everything that can be checked of a data set, and go on after a problem.
 
     The manifest: its classes, cases and splits, and that no patient is in two of them. Each case: its files are there,
-    have the digests that the manifest knows, and can be read; image and label lie on one grid (NIfTI: size, voxel
-    sides and affine; PNG and TIFF: size; DICOM SEG: it refers to the image's series); the label holds no value that
-    stands for no class. The geometry of DICOM series is not looked at here: reading the series does that.
+    have the digests that the manifest knows, and are read as training reads them, so that what `read_nifti` and
+    `read_dicom_series` refuse (NaN, a missing slice, a tilted gantry) is a problem of the case; image and label lie on
+    one grid (PNG and TIFF: have one size); a DICOM SEG refers to the series of the image, lies on its voxels and gives
+    each of them one class; the label holds no value that stands for no class.
 
     Args:
         manifest_path: The manifest.
@@ -85,29 +85,20 @@ def _problems_of(case: Case, manifest: Manifest, folder: Path) -> Iterator[str]:
 
 
 def _problems_of_content(case: Case, manifest: Manifest, folder: Path) -> Iterator[str]:
-    grids: dict[str, Grid] = {}
-    for kind, relative, _ in case.files():
-        path = folder / relative
-        if is_nifti(path) or is_raster(path):
-            try:
-                grids[kind] = read_grid(path)
-            except PipelineError as error:
-                yield str(error)
+    image = label = None
+    try:
+        image = read_case_image(folder / case.image, case.image_files)
+    except PipelineError as error:
+        yield str(error)
     if case.label is None:
         return
-    if len(grids) == 2 and (difference := grid_difference(grids["image"], grids["label"])):
-        yield f"label {folder / case.label} is on another grid than its image: {difference}"
-    is_dicom_label = not (is_nifti(folder / case.label) or is_raster(folder / case.label))
-    if is_dicom_label and (problem := reference_problem(folder / case.image, case.image_files, folder / case.label)):
-        yield f"{folder / case.label}: {problem}"
-    if not is_dicom_label and "label" not in grids:
-        return
     try:
-        values = read_label_values(folder / case.label)
-    except (ImageError, LabelError) as error:
+        label = read_case_label(folder / case.label, image)
+        if image is not None:
+            check_label_grid(label, image)
+    except PipelineError as error:
         yield str(error)
-        return
-    unknown = [value for value in values if value not in manifest.class_values]
+    unknown = [value for value in label.values or () if value not in manifest.class_values] if label else []
     if unknown:
         shown = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         yield (

@@ -1,4 +1,4 @@
-"""Whether a DICOM SEG is the label of a series: what it refers to."""
+"""Which series a DICOM file belongs to, and which one a DICOM SEG refers to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from .digests import files_of
-
 
 def referenced_series(segmentation: Dataset) -> str | None:
     """Return the SeriesInstanceUID that a SEG refers to (PS3.3, section C.12.1.1: Common Instance Reference)."""
@@ -16,22 +14,10 @@ def referenced_series(segmentation: Dataset) -> str | None:
     return str(items[0].SeriesInstanceUID) if items else None
 
 
-def reference_problem(image: Path, names: tuple[str, ...], label: Path) -> str | None:
-    """Return why a SEG is no label of a DICOM image; None where it is one, or one of the two is not DICOM.
-
-    Args:
-        image: The image: a file, or the folder of a series.
-        names: The files of the folder that belong to the image; all by default.
-        label: The label.
-    """
-    first = image / (names or files_of(image))[0] if image.is_dir() else image
+def series_uid_of(path: Path) -> str | None:
+    """Return the SeriesInstanceUID of a file; None where it has none or is not DICOM."""
     try:
-        tags = ["SeriesInstanceUID", "FrameOfReferenceUID", "ReferencedSeriesSequence"]
-        source, segmentation = (pydicom.dcmread(path, specific_tags=tags) for path in (first, label))
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
     except pydicom.errors.InvalidDicomError:
         return None
-    if referenced_series(segmentation) != source.get("SeriesInstanceUID"):
-        return "the label refers to another series than the image is"
-    if segmentation.get("FrameOfReferenceUID") != source.get("FrameOfReferenceUID"):
-        return "the label lies in another frame of reference (0020,0052) than the image"
-    return None
+    return str(header.get("SeriesInstanceUID") or "") or None
