@@ -21,7 +21,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import ImageError, MissingFileError
-from .grid import size_text
+from .grid import GRID_TOLERANCE_VOXELS, greatest_offset_voxels, size_text
 from .voxel_checks import check_affine, check_finite
 from .whole_file import whole_file
 
@@ -70,7 +70,9 @@ def is_nifti_name(path: str | os.PathLike[str]) -> bool:
 def read_nifti(path: str | os.PathLike[str]) -> NiftiImage:
     """Read a NIfTI-1 or NIfTI-2 file as it is, or refuse it.
 
-    `scl_slope` of 0 or NaN means that nothing is to be scaled. Axes of length 1 after the third are dropped.
+    `scl_slope` of 0 or NaN means that nothing is to be scaled. Axes of length 1 after the third are dropped. A qform
+    and an sform may lead to two spaces, such as the scanner's and an atlas's: their codes say so, and the sform counts,
+    as in nibabel. Where both codes name one space, the two must agree: programs choose differently between them.
 
     Args:
         path: A file named `.nii` or `.nii.gz`.
@@ -81,7 +83,8 @@ def read_nifti(path: str | os.PathLike[str]) -> NiftiImage:
     Raises:
         MissingFileError: If there is no such file.
         ImageError: If the file is empty, cut short, damaged or no NIfTI; has less than two axes or more than three;
-            holds colours, complex numbers, NaN or infinity; or its affine is not finite or flattens the voxels.
+            holds colours, complex numbers, NaN or infinity; its affine is not finite or flattens the voxels; or qform
+            and sform put them at two places of one space.
 
     Source:
         The NIfTI-1 Data Format (nifti1.h, 2007): "data scaling", "orientation and location", methods 2 and 3.
@@ -105,6 +108,7 @@ def read_nifti(path: str | os.PathLike[str]) -> NiftiImage:
         shape = _spatial_shape(path, stored.shape)
         voxels = np.asanyarray(stored.dataobj).reshape(shape, order="F")
         voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+        _check_one_place(path, stored.header, shape)
     check_finite(f"image {path}", voxels)
     header = _grid_header(stored.header)
     affine = np.asarray(stored.affine, np.float64).copy()
@@ -239,6 +243,19 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     if 0 in spatial:
         raise ImageError(f"image {path} has no voxels ({size_text(spatial)}); expected at least one; save it again")
     return tuple(spatial)
+
+
+def _check_one_place(path: Path, header: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a qform and an sform that say of one space that voxels are at two places in it."""
+    if not 0 < int(header["qform_code"]) == int(header["sform_code"]):
+        return
+    off_voxels = greatest_offset_voxels(shape, header.get_qform(), header.get_sform())
+    if not off_voxels <= GRID_TOLERANCE_VOXELS:
+        raise ImageError(
+            f"image {path} has a qform and an sform of one space (code {int(header['sform_code'])}) that put voxels up "
+            f"to {off_voxels:.3g} voxels apart; expected at most {GRID_TOLERANCE_VOXELS:g}; set the code of the wrong "
+            "one to 0"
+        )
 
 
 def _grid_header(header: Any) -> Any:

@@ -282,6 +282,46 @@ def test_a_mask_of_booleans_becomes_zeros_and_ones(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, RAMP > 5)
 
 
+@pytest.mark.parametrize(
+    ("moved_voxels", "codes", "refused"),
+    [(0.05, (1, 1), False), (0.2, (1, 1), True), (7, (2, 2), True), (7, (1, 4), False), (7, (1, 0), False)],
+)
+def test_qform_and_sform_must_agree_on_one_space(
+    moved_voxels: float, codes: tuple[int, int], refused: bool, tmp_path: Path
+) -> None:
+    """nibabel takes the sform where its code is set, and says nothing of a qform that differs."""
+    qform = np.diag([1.5, 2.0, 2.5, 1.0])
+    sform = qform.copy()
+    sform[1, 3] += 2.0 * moved_voxels
+    stored = nib.Nifti1Image(RAMP, None)
+    stored.set_qform(qform, code=codes[0])
+    stored.set_sform(sform, code=codes[1])
+    nib.save(stored, tmp_path / "a.nii")
+    if refused:
+        with pytest.raises(ImageError, match=rf"qform and an sform of one space \(code {codes[1]}\) .* {moved_voxels}"):
+            read_nifti(tmp_path / "a.nii")
+    else:
+        affine = read_nifti(tmp_path / "a.nii").affine
+        np.testing.assert_allclose(affine, sform if codes[1] else qform, atol=1e-6)
+        np.testing.assert_array_equal(affine, nib.load(tmp_path / "a.nii").affine)
+
+
+def test_nibabel_itself_would_write_a_qform_without_the_shear_and_that_is_refused(tmp_path: Path) -> None:
+    sheared = np.diag([1.0, 2.0, 3.0, 1.0])
+    sheared[1, 2] = 1.2  # a gantry tilted by 22 degrees
+    stored = nib.Nifti1Image(RAMP, None)
+    stored.set_qform(sheared, code="scanner")
+    stored.set_sform(sheared, code="scanner")
+    assert not np.allclose(stored.get_qform(), sheared, atol=0.1)
+    nib.save(stored, tmp_path / "nibabel.nii")
+    with pytest.raises(ImageError, match=r"qform and an sform of one space"):
+        read_nifti(tmp_path / "nibabel.nii")
+    write_nifti(tmp_path / "ours.nii", RAMP, sheared)
+    header = nib.load(tmp_path / "ours.nii").header
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (0, 1)
+    np.testing.assert_allclose(read_nifti(tmp_path / "ours.nii").affine, sheared, atol=1e-6)
+
+
 @pytest.mark.parametrize("sheared", [False, True])
 def test_the_qform_is_set_where_it_can_hold_the_affine(sheared: bool, tmp_path: Path) -> None:
     turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, -1.0]])
