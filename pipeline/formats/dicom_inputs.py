@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ..errors import ImageError, OutputError
-from .dicom_files import quiet_pydicom, scan_dicom
+from .dicom_files import quiet_dicom, scan_dicom
 
 MaskFormat = Literal["nifti", "dicom-seg"]
 
@@ -32,7 +32,7 @@ def series_records(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
         ImageError: If there is no image series, or two lie in one folder.
     """
     root = Path(folder)
-    with quiet_pydicom():
+    with quiet_dicom():
         found = scan_dicom(root)
     if not found.series:
         raise ImageError(
