@@ -399,6 +399,7 @@ class TestShipped:
         assert {name: stated and stated.status for name, stated in status.items()} == {
             "isbi2012": "not_applicable",
             "msd_hippocampus": "deidentified",
+            "phantom_ct": "not_applicable",
             "phantom_em": "not_applicable",
         }
 
