@@ -59,7 +59,7 @@ def _add_index(actions: Any) -> None:
     parser.add_argument(
         "--identifying-paths",
         action="store_true",
-        help="write paths although they contain what DICOM headers say of the patient",
+        help="paths name patients, and the manifest may hold them; cases and patients get pseudonyms",
     )
     parser.set_defaults(command=_index)
 

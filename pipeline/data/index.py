@@ -55,7 +55,9 @@ def index_data_set(
         label_glob: Pattern of labels.
         classes: Values in label files by the name of the class, background first; by default named after their values.
         patient_pattern: Regular expression whose first group (or else the whole) tells the patient in a path.
-        identifying_paths: Take paths that contain identifiers of their DICOM headers.
+        identifying_paths: Paths tell who the patients are, and the manifest may hold them: take paths that contain
+            identifiers of their DICOM headers, and give cases of pairs pseudonyms, which else are named by their files.
+            The manifest is then the one thing that names patients, and its de-identification status says so.
         progress: Show progress bars.
 
     Returns:
@@ -99,9 +101,13 @@ def index_data_set(
         names = relative_names(folder, images)
         pairs = pair_by_folders(names) if image_glob is None else pair_by_globs(names, image_glob, label_glob)
         found = _index_pairs(folder, pairs, pattern, classes is None, progress)
+        if identifying_paths:
+            found = _without_names(found, pseudonyms or Pseudonyms())
         in_pairs = sum(1 if pair.label is None else 2 for pair in pairs)
         if len(paths) > in_pairs:
             found = replace(found, notes=(f"{len(paths) - in_pairs} passed over: neither image nor label",))
+    if identifying_paths:  # whatever the headers say
+        found = replace(found, deidentification="identified", deidentification_method=None)
     return _fields(found, name or _as_name(folder.name), classes), found.notes
 
 
@@ -135,6 +141,15 @@ def _index_pairs(
         found = [FoundClass("background" if not value else f"class_{value}".replace("-", "minus_"), value)
                  for value in sorted(values | {0}, key=lambda value: (value != 0, value))]  # fmt: skip
     return Index(cases, found, spacing_mm=spacings.pop() if len(spacings) == 1 else None)
+
+
+def _without_names(found: Index, pseudonyms: Pseudonyms) -> Index:
+    """Return cases under pseudonyms: their ids stand in records and logs, and come from paths that name patients."""
+    cases = [
+        replace(case, id=pseudonyms.of("case", case.id), patient=pseudonyms.of("patient", case.patient))
+        for case in found.cases
+    ]
+    return replace(found, cases=cases)
 
 
 def _patient_of(path: str, pattern: re.Pattern[str] | None) -> str | None:

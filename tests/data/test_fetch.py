@@ -8,6 +8,8 @@ import json
 import os
 import random
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from pipeline.errors import ManifestError, OutputError
 
 from .http_files import HttpFiles, http_files
 
+ROOT = Path(__file__).parents[2]
 CONTENT = random.Random(5).randbytes(3_000_000)
 
 
@@ -403,3 +406,23 @@ class TestFetch:
         (tmp_path / "data").mkdir(mode=0o500)
         with pytest.raises(OutputError, match="choose one that you may write to"):
             fetch_data_set(manifest, tmp_path / "data")
+
+    def test_a_full_disk_leaves_no_file_that_is_not_whole(
+        self, server: HttpFiles, small_disk: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    ):
+        manifest, disk = data_set(server, tmp_path), tmp_path / "disk"
+        disk.mkdir()
+        fields = json.loads(manifest.read_text())
+        (archive,) = fields["source"]["archives"]
+        noise = random.Random(1).randbytes(2**18)
+        server.files["/set.zip"] = zip_of({"Task/images/a.bin": noise})
+        archive["sha256"] = sha256(server.files["/set.zip"])
+        manifest.write_text(json.dumps(fields))
+        fetch = f"PYTHONPATH='{ROOT}' '{sys.executable}' -m pipeline data fetch '{manifest}' '{disk}/data'"
+        # The first disk cannot hold the archive, the second one not what is in it beside the archive, which stays for
+        # the next call.
+        for size in ("128k", "384k"):
+            run = small_disk(disk, size, f"{fetch} 2>&1 || echo rc $?; find '{disk}' -type f ! -path '*/.downloads/*'")
+            *_, message, status = run.stdout.replace("\r", "\n").splitlines()
+            assert status == "rc 2"
+            assert "space" in message
