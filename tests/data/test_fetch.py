@@ -421,8 +421,8 @@ class TestFetch:
         fetch = f"PYTHONPATH='{ROOT}' '{sys.executable}' -m pipeline data fetch '{manifest}' '{disk}/data'"
         # The first disk cannot hold the archive, the second one not what is in it beside the archive, which stays for
         # the next call.
-        for size in ("128k", "384k"):
+        for size, text in (("128k", "No space left on device; check the free space"), ("384k", "make room")):
             run = small_disk(disk, size, f"{fetch} 2>&1 || echo rc $?; find '{disk}' -type f ! -path '*/.downloads/*'")
             *_, message, status = run.stdout.replace("\r", "\n").splitlines()
             assert status == "rc 2"
-            assert "space" in message
+            assert text in message
