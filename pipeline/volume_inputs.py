@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from .formats import (
     read_dicom_series,
     read_nifti,
     scan_dicom,
+    series_name,
     volume_records,
 )
 
@@ -96,18 +96,9 @@ class SeriesInput:
     allow: frozenset[str] = frozenset()
 
     @property
-    def uid_sha256(self) -> str:
-        """SHA-256 of the Series Instance UID: who has the series can tell that it is this one, and nobody else."""
-        return hashlib.sha256(self.uid.encode()).hexdigest()
-
-    @property
     def name(self) -> str:
-        """What its results are named by.
-
-        Not its folder or files, which hospitals name by patients, nor the UID itself, in which scanners put times and
-        their serial numbers.
-        """
-        return f"series-{self.uid_sha256[:12]}"
+        """What its results are named by: not its folder or files, which hospitals name by patients."""
+        return series_name(self.uid)
 
     def read(self, progress: bool = False) -> Volume:
         """Read the series; errors are those of `read_dicom_series`.

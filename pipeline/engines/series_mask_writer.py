@@ -44,15 +44,14 @@ class SeriesMaskWriter:
 
     Raises:
         ConfigError: If the format is unknown or `overwrite` is neither true nor false.
-        OutputError: If a mask exists already and is not to be replaced, or two series would give the same one; later,
-            if a mask cannot be written.
+        OutputError: If a mask exists already and is not to be replaced; later, if a mask cannot be written.
         ImageError, LabelError: Later, if a series cannot be referred to, or its mask does not fit it.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        data: Sequence[dict[str, str]],
+        data: Sequence[dict[str, Any]],
         mask_format: MaskFormat,
         segments: Sequence[SegmentDescription],
         *,
@@ -68,6 +67,7 @@ class SeriesMaskWriter:
         self.segments = tuple(segments)
         self.overwrite = switch("overwrite", overwrite)
         self._masks = plan_series_masks(data, folder, mask_format, overwrite=self.overwrite)
+        self._files = {record["name"]: record["image"] for record in data}
         digest = None if checkpoint_path is None else file_sha256(Path(checkpoint_path))
         self._algorithm = AlgorithmIdentification(name, version, digest)
         self._written = 0
@@ -81,15 +81,15 @@ class SeriesMaskWriter:
     def _write(self, evaluator: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for sample, output in zip(evaluator.state.batch, evaluator.state.output, strict=True):
-            self._write_one(sample, output["pred"])
+            self._write_one(sample["name"], output["pred"])
             self._written += 1
 
-    def _write_one(self, sample: dict[str, Any], pred: Any) -> None:
-        path = self._masks[sample["source"]]
-        series = read_dicom_series(sample["source"])
+    def _write_one(self, name: str, pred: Any) -> None:
+        path = self._masks[name]
+        series = read_dicom_series(self._files[name])
         mask = class_mask(pred.float().cpu().numpy())
         check_same_grid(
-            f"the mask of series '{sample['name']}'",
+            f"the mask of '{name}'",
             mask.shape,
             np.asarray(pred.affine, np.float64),
             "it",

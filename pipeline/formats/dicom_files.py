@@ -26,6 +26,7 @@ from .quiet_dicom import quiet_dicom
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+PathLike = str | os.PathLike[str]
 
 # What pydicom raises at bytes that are not what the header announced.
 UNREADABLE: Final = (
@@ -120,7 +121,9 @@ class DicomFolder:
     damaged: tuple[Path, ...]
 
 
-def scan_dicom(folder: str | os.PathLike[str], series_uid: str | None = None, *, progress: bool = False) -> DicomFolder:
+def scan_dicom(
+    folder: PathLike | Sequence[PathLike], series_uid: str | None = None, *, progress: bool = False
+) -> DicomFolder:
     """Read the headers of all files below a folder, in parallel, and group the images by series.
 
     A file is told by its content, not by its name. `DICOMDIR` and objects without pixels of their own kind (reports,
@@ -128,7 +131,7 @@ def scan_dicom(folder: str | os.PathLike[str], series_uid: str | None = None, *,
     128 bytes before "DICM" (PS3.10 7.1) count as DICOM where they begin with group 0002 or 0008.
 
     Args:
-        folder: A folder, searched with all folders in it, or one file.
+        folder: A folder, searched with all folders in it, one file, or a list of files.
         series_uid: Keep the headers of this series. None keeps them as long as there is only one.
         progress: Show a bar on standard error.
 
@@ -136,11 +139,15 @@ def scan_dicom(folder: str | os.PathLike[str], series_uid: str | None = None, *,
         What was found. Nothing is refused here but a folder that cannot be listed.
 
     Raises:
-        MissingFileError: If there is no such folder.
+        MissingFileError: If there is no such folder or file.
         ImageError: If a folder or a file may not be read.
     """
-    folder = Path(folder)
-    paths = list_files(folder)
+    if isinstance(folder, (str, os.PathLike)):
+        folder = Path(folder)
+        paths = list_files(folder)
+    else:
+        paths = [path for name in folder for path in list_files(Path(name))]
+        folder = common_folder(paths)
     skipped: Counter[str] = Counter()
     empty: list[Path] = []
     damaged: list[Path] = []
@@ -209,6 +216,11 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: st
         finally:
             # After an error the rest need not be done.
             threads.shutdown(cancel_futures=True)
+
+
+def common_folder(paths: Iterable[Path]) -> Path:
+    """Return the folder that all files lie in, at whatever depth."""
+    return Path(os.path.commonpath([path.parent for path in paths]))
 
 
 def name_in(folder: Path, path: Path) -> str:

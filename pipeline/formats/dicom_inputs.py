@@ -2,58 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ..errors import ImageError, OutputError
-from .dicom_files import quiet_dicom, scan_dicom
+from .dicom_files import common_folder, scan_dicom
 
 MaskFormat = Literal["nifti", "dicom-seg"]
 
 MASK_SUFFIXES: Final[dict[MaskFormat, str]] = {"nifti": "_mask.nii.gz", "dicom-seg": "_seg.dcm"}
 
 
-def series_records(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """Return the image series below a folder as MONAI takes them, in the order of their folders.
+def series_uid_digest(series_uid: str) -> str:
+    """Return the SHA-256 of a Series Instance UID: who has the series can tell that it is this one, and nobody else."""
+    return hashlib.sha256(series_uid.encode()).hexdigest()
+
+
+def series_name(series_uid: str) -> str:
+    """Return what the results of a series are named by.
+
+    Not its folder or files, which hospitals name by patients, nor the UID itself, in which scanners put times and their
+    serial numbers.
+    """
+    return f"series-{series_uid_digest(series_uid)[:12]}"
+
+
+def series_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the image series below a folder as MONAI takes them, in the order of their names.
 
     Args:
-        folder: A folder of one series, or one whose sub-folders hold a series each, at any depth. Files that are no
-            images, such as segmentations, are passed over.
+        folder: A folder, searched with all folders in it. Files that are no images, such as segmentations, are passed
+            over.
 
     Returns:
-        `{"image": path, "source": path, "name": name}` each. `image` and `source` are the folder of the series; `name`
-        is that folder's path below `folder` with `_` between its parts (or the name of `folder` itself): what masks are
-        called by, since nothing in the headers may get into a file name.
+        `{"image": paths, "name": name}` each: the files of a series, which `DicomSeriesReader` reads as one volume, and
+        what its mask is called by.
 
     Raises:
         MissingFileError: If there is no such folder.
-        ImageError: If there is no image series, or two lie in one folder.
+        ImageError: If there is no image series.
     """
-    root = Path(folder)
-    with quiet_dicom():
-        found = scan_dicom(root)
+    found = scan_dicom(folder)
     if not found.series:
-        raise ImageError(
-            f"{root} holds no DICOM images; expected a folder with a series, or folders with one each; check the path"
-        )
-    folders = [_common_folder(listing.paths) for listing in found.series]
-    for one, listing in zip(folders, found.series, strict=True):
-        others = [other for other in found.series if any(one in path.parents for path in other.paths)]
-        if len(others) > 1:
-            raise ImageError(
-                f"folder {one} holds {len(others)} image series ({'; '.join(map(str, others))}); expected a folder "
-                f"for each; move the files of {listing.uid} into one of its own"
-            )
-    return [
-        {"image": str(one), "source": str(one), "name": "_".join(one.relative_to(root).parts) or one.resolve().name}
-        for one in sorted(folders)
+        raise ImageError(f"{found.path} holds no DICOM images; expected those of one series or more; check the path")
+    records = [
+        {"image": [str(path) for path in listing.paths], "name": series_name(listing.uid)} for listing in found.series
     ]
+    return sorted(records, key=lambda record: str(record["name"]))
 
 
 def plan_series_masks(
-    records: Sequence[dict[str, str]],
+    records: Sequence[dict[str, Any]],
     folder: str | os.PathLike[str],
     mask_format: MaskFormat,
     *,
@@ -68,31 +70,26 @@ def plan_series_masks(
         overwrite: Let masks replace those of an earlier run.
 
     Returns:
-        The path of the mask, by the series' `source`.
+        The path of the mask, by the name of the series.
 
     Raises:
-        OutputError: If two series would give one mask, `folder` is a file or lies in a series, or a mask exists.
+        OutputError: If `folder` is a file or lies in a folder of a series, or a mask exists.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"output folder {folder} is a file; name a folder")
     planned: dict[str, Path] = {}
     for record in records:
-        source, mask = Path(record["source"]), folder / f"{record['name']}{MASK_SUFFIXES[mask_format]}"
+        source, mask = (
+            common_folder(map(Path, record["image"])),
+            folder / f"{record['name']}{MASK_SUFFIXES[mask_format]}",
+        )
         if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(source)):
             raise OutputError(f"output folder {folder} lies in the series {source}; choose one outside")
-        if mask in planned.values():
-            raise OutputError(
-                f"two series would both write {mask}; expected different names; rename one of the folders"
-            )
         if mask.exists() and not overwrite:
             raise OutputError(
                 f"{mask} already exists; pass --force (in a bundle run --overwrite True, in Python overwrite=True) to "
                 "replace it, or choose another output folder"
             )
-        planned[record["source"]] = mask
+        planned[record["name"]] = mask
     return planned
-
-
-def _common_folder(paths: Iterable[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in paths]))

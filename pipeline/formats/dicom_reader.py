@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from .dicom_files import PathLike, common_folder
 from .dicom_series import DicomSeries, read_dicom_series
 from .dicom_stack import check_allowed
-
-PathLike = str | os.PathLike[str]
 
 
 class DicomSeriesReader(ImageReader):
@@ -24,7 +22,8 @@ class DicomSeriesReader(ImageReader):
 
     The volume is (row, column, slice) in modality units, its affine in RAS mm, as `NibabelReader` gives them for NIfTI:
     after `Orientationd` both agree. Several folders given for one image are its channels, in the order given; they must
-    lie on one grid. What `read_dicom_series` refuses is refused with the same `ImageError`.
+    lie on one grid. Several files are one series, as a manifest lists them where a folder holds others, too. What
+    `read_dicom_series` refuses is refused with the same `ImageError`.
 
     Args:
         series_uid: Series Instance UID, where a folder holds several image series.
@@ -59,7 +58,7 @@ class DicomSeriesReader(ImageReader):
         refused here with a wrong volume. What `get_data` raises reaches the user.
 
         Args:
-            data: A folder (or a multi-frame file), or those that are the channels of one image.
+            data: A folder, or those that are the channels of one image; one file, or those of one series.
             **kwargs: Demanded by the interface of MONAI; there are no options to pass.
 
         Raises:
@@ -78,15 +77,19 @@ class DicomSeriesReader(ImageReader):
         Returns:
             The voxels, (row, column, slice) or (channel, row, column, slice), and the metadata MONAI expects:
             `spatial_shape`, `affine` and `original_affine` in RAS mm, `space`, `original_channel_dim`,
-            `filename_or_obj`; beside them `source_dtype`, `series_uid` and `repairs`. Nothing in them tells
-            who the patient is.
+            `filename_or_obj`; beside them `source_dtype`, `series_folder`, `series_uid` and `repairs`. Nothing that is
+            read from the files tells who the patient is.
 
         Raises:
             ImageError: If a series cannot be used, or series given together lie on different grids.
             MissingFileError: If a folder does not exist.
         """
         paths = ensure_tuple(img)
-        series = [read_dicom_series(path, self.series_uid, allow=self.allow) for path in paths]
+        if len(paths) > 1 and all(path.is_file() for path in paths):
+            series = [read_dicom_series(paths, self.series_uid, allow=self.allow)]
+            paths = (common_folder(paths),)
+        else:
+            series = [read_dicom_series(path, self.series_uid, allow=self.allow) for path in paths]
         first = series[0]
         for path, other in zip(paths, series, strict=True):
             _check_grid(path, other, paths[0], first)
@@ -99,6 +102,8 @@ class DicomSeriesReader(ImageReader):
             MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if len(series) == 1 else 0,
             "filename_or_obj": str(paths[0]),
             "source_dtype": str(first.voxels.dtype),
+            # MONAI replaces `filename_or_obj` by the first path it was given, which may be one file of the series.
+            "series_folder": str(paths[0]),
             "series_uid": first.series_uid,
             "repairs": "; ".join(repair for one in series for repair in one.repairs),
         }

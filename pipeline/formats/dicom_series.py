@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pydicom.dataset import Dataset
 from ..errors import ImageError
 from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
-from .dicom_files import DicomFolder, in_parallel, name_files, scan_dicom
+from .dicom_files import DicomFolder, PathLike, in_parallel, name_files, scan_dicom
 from .dicom_frames import Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
 from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
 from .dicom_stack import Stack, check_allowed, stack_frames
@@ -58,7 +57,7 @@ class DicomSeries:
 
 
 def read_dicom_series(
-    folder: str | os.PathLike[str],
+    folder: PathLike | Sequence[PathLike],
     series_uid: str | None = None,
     *,
     allow: Collection[str] = (),
@@ -76,7 +75,8 @@ def read_dicom_series(
     names what is true of them: 'monochrome1-keep' or 'monochrome1-invert'.
 
     Args:
-        folder: A folder, searched with all folders in it, or one file. Files are told by content, not by name.
+        folder: A folder, searched with all folders in it, one file, or a list of files. They are told by content, not
+            by name.
         series_uid: Series Instance UID, needed where there are several image series.
         allow: Names in `pipeline.formats.REPAIRS`: what is named and occurs is repaired, and said in `repairs`.
         progress: Show bars on standard error.
@@ -93,11 +93,10 @@ def read_dicom_series(
             files.
     """
     allowed = check_allowed(allow)
-    folder = Path(folder)
     add_decoders()
     with quiet_dicom():
         found = scan_dicom(folder, series_uid, progress=progress)
-        with _of_folder(folder):
+        with _of_folder(found.path):
             repairs = _check_files(found, series_uid, allowed)
             frames = _frames(found, allowed, repairs)
             check_frames(frames)

@@ -60,7 +60,7 @@ class LoadDicomSegd(MapTransform):
         """Return the sample with (1, row, column, slice) uint8 or uint16 labels, as MetaTensors."""
         sample = dict(data)
         meta = sample[self.image_key].meta
-        folder, series_uid = meta["filename_or_obj"], meta["series_uid"]
+        folder, series_uid = meta["series_folder"], meta["series_uid"]
         series = read_dicom_series(folder, series_uid or None, allow=self.allow)
         for key in self.keys:
             path = str(sample[key])

@@ -107,6 +107,17 @@ def test_allowed_repairs_are_recorded_in_the_metadata(folder: Path) -> None:
     assert image.meta["repairs"] == "gap: 1 of 6 slices interpolated: 2 (counted from 0)"
 
 
+def test_several_files_are_one_series_whatever_else_lies_beside_them(folder: Path) -> None:
+    files = sorted(folder.iterdir())
+    write_dicom_series(folder / "more", VOXELS + 1, AFFINE)
+    (folder / "notes.txt").write_text("not listed")
+    listed = LoadImaged("image", reader=DicomSeriesReader(), ensure_channel_first=True)({"image": [*map(str, files)]})
+    np.testing.assert_array_equal(listed["image"][0], VOXELS)
+    assert listed["image"].meta["series_folder"] == str(folder)
+    with pytest.raises(ImageError, match="2 image series"):
+        DicomSeriesReader().get_data((folder,))
+
+
 def test_several_series_are_channels_where_they_lie_on_one_grid(folder: Path, tmp_path: Path) -> None:
     write_dicom_series(tmp_path / "second", VOXELS + 1, AFFINE)
     reader = DicomSeriesReader()
