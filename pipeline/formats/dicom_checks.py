@@ -73,6 +73,11 @@ def _check_complete(frames: Sequence[Frame]) -> None:
         "state impossible Bits Stored or Bits Allocated; expected at most 32 bits; export the series again",
     )
     refuse(
+        lambda frame: frame.pixels.high_bit != frame.pixels.bits_stored - 1,
+        "have a High Bit that is not Bits Stored - 1 (PS3.5 8.1.1), so that other bits may be meant than those at the "
+        "low end; export the series again",
+    )
+    refuse(
         lambda frame: (
             frame.position is None
             and frame.file.frames > 1
@@ -108,8 +113,25 @@ _COMMON: tuple[tuple[str, Callable[[Frame], Hashable], bool], ...] = (
     ("Frame of Reference UID", lambda frame: frame.facts.frame_of_reference_uid, False),
     ("size (rows, columns)", lambda frame: (frame.pixels.rows, frame.pixels.columns), True),
     ("Photometric Interpretation", lambda frame: frame.pixels.photometric, True),
-    ("Rescale Type", lambda frame: frame.facts.units or "none", True),
+    ("way to modality units", lambda frame: frame.facts.rescale, True),
+    ("Rescale Type or Units", lambda frame: frame.facts.units or "none", True),
 )
+
+
+def check_instances(frames: Sequence[Frame]) -> None:
+    """Refuse files that share an identifier, by which nobody could refer to one of them (PS3.5 9).
+
+    Raises:
+        ImageError: With the files.
+    """
+    first: dict[str, Frame] = {}
+    for frame in frames:
+        uid = frame.source.sop_instance_uid
+        if uid and first.setdefault(uid, frame).file is not frame.file:
+            raise ImageError(
+                f"{files_of([first[uid], frame])} lie apart and have one SOP Instance UID; expected one of its own for "
+                "each; export the series again"
+            )
 
 
 def _check_common(frames: Sequence[Frame], name: str, key: Callable[[Frame], Hashable], told: bool) -> None:

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Final, TypeVar
 
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from tqdm import tqdm
 
@@ -41,6 +42,7 @@ UNREADABLE: Final = (
     RuntimeError,
     struct.error,
     zlib.error,
+    BytesLengthException,
 )
 
 _PREAMBLE_BYTES: Final = 128
@@ -110,7 +112,8 @@ class DicomFolder:
         files: Files of the series asked for, with their headers; of the only series where none was asked for.
         skipped: How many files are something else, by what they are.
         empty: Files of 0 bytes.
-        damaged: Files that begin as DICOM does and cannot be read, and files of nothing but zeros.
+        damaged: Files that are named or begin as DICOM and cannot be read, files of nothing but zeros, and links
+            that lead nowhere.
     """
 
     path: Path
@@ -128,7 +131,7 @@ def scan_dicom(
 
     A file is told by its content, not by its name. `DICOMDIR` and objects without pixels of their own kind (reports,
     structures, segmentations, doses) are counted in `skipped`, and so are files that are not DICOM. Files without the
-    128 bytes before "DICM" (PS3.10 7.1) count as DICOM where they begin with group 0002 or 0008.
+    128 bytes before "DICM" (PS3.10 7.1) count as DICOM where they begin with group 0002 or 0008. Links are followed.
 
     Args:
         folder: A folder, searched with all folders in it, one file, or a list of files.
@@ -153,7 +156,7 @@ def scan_dicom(
     damaged: list[Path] = []
     seen: dict[str, _Found] = {}
     kept: list[DicomFile] = []
-    kept_uid = series_uid
+    kept_uid = series_uid = None if series_uid is None else plain_uid(series_uid)
     with quiet_dicom():
         for path, found in zip(
             paths, in_parallel(partial(_read_header, folder), paths, "headers", progress), strict=True
@@ -165,7 +168,7 @@ def scan_dicom(
             elif isinstance(found, str):
                 skipped[found] += 1
             else:
-                uid = str(found.header.get("SeriesInstanceUID") or "")
+                uid = plain_uid(found.header.get("SeriesInstanceUID"))
                 seen.setdefault(uid, _Found()).add(found)
                 # Headers take memory, and only one series is ever read: the first one here, until there is another.
                 kept_uid = uid if kept_uid is None else kept_uid
@@ -180,6 +183,8 @@ def scan_dicom(
 def list_files(folder: Path) -> list[Path]:
     """Return all files below a folder in the order of their names; a file gives itself.
 
+    Links are followed, to each folder once. Those that lead nowhere are listed, too: a slice may have been there.
+
     Raises:
         MissingFileError: If there is no such file or folder.
         ImageError: If a folder may not be listed.
@@ -192,12 +197,19 @@ def list_files(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise ImageError(f"folder {error.filename} cannot be listed: {error.strerror}; check its permissions")
 
-    return sorted(
-        path
-        for root, _, names in os.walk(folder, onerror=refuse)
-        for path in map(Path(root).joinpath, names)
-        if path.is_file()
-    )
+    entered = {os.path.realpath(folder)}
+
+    def is_new(place: str) -> bool:
+        """Tell whether a folder was not entered before: links may lead back up, or two of them to one place."""
+        before = len(entered)
+        entered.add(place)
+        return len(entered) > before
+
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        found += [path for path in map(Path(root).joinpath, names) if path.is_file() or not path.exists()]
+        folders[:] = [name for name in sorted(folders) if is_new(os.path.realpath(Path(root, name)))]
+    return sorted(found)
 
 
 def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: str, progress: bool) -> Iterator[Result]:
@@ -221,6 +233,11 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: st
 def common_folder(paths: Iterable[Path]) -> Path:
     """Return the folder that all files lie in, at whatever depth."""
     return Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def plain_uid(value: object) -> str:
+    """Return a UID without its padding, or nothing where there is none (PS3.5 9.1)."""
+    return str(value or "").strip(" \0")
 
 
 def name_in(folder: Path, path: Path) -> str:
@@ -274,21 +291,24 @@ def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | st
             if not content.strip(b"\x00"):
                 return _Damaged()  # the zeros before "DICM", or room for a file whose content never came
             if not _begins_as_dicom(content):
-                return NOT_DICOM
+                return _Damaged() if is_named_dicom(path) else NOT_DICOM
             header, pixels_at = _parsed(content)
             if len(content) == _HEADER_BYTES and (header is None or pixels_at == len(content)):
                 content += file.read()
                 header, pixels_at = _parsed(content)
+    except FileNotFoundError:
+        return _Damaged()  # a link that leads nowhere
     except OSError as error:
         raise ImageError(f"file {path} cannot be read: {error.strerror}; check its permissions") from error
+    seems_dicom = _has_prefix(content) or is_named_dicom(path)
     if header is None:
-        return _Damaged() if _has_prefix(content) else NOT_DICOM
+        return _Damaged() if seems_dicom else NOT_DICOM
     other = _other_object(header)
     if other in (None, _NO_CLASS) and "SeriesInstanceUID" not in header and "Rows" not in header:
         # Cut so short that it does not even say what it is.
-        return _Damaged() if _has_prefix(content) else NOT_DICOM
+        return _Damaged() if seems_dicom else NOT_DICOM
     if other is not None:
-        return other if _has_prefix(content) or "SOPClassUID" in header else NOT_DICOM
+        return other if seems_dicom or "SOPClassUID" in header else NOT_DICOM
     header.filename = str(path)
     is_deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     return DicomFile(path, name_in(folder, path), header, None if is_deflated else pixels_at)
@@ -300,12 +320,31 @@ def _parsed(content: bytes) -> tuple[FileDataset | None, int]:
     try:
         header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
         if _other_object(header) is None:
-            int(header.get("NumberOfFrames") or 1)
+            _check_listed(header)
     except (InvalidDicomError, OSError, *UNREADABLE):
         return None, 0
     # pydicom would keep the content for as long as the header.
     header.buffer = None
     return header, stream.tell()
+
+
+def _check_listed(header: FileDataset) -> None:
+    """Convert what every file is listed by, which pydicom would do, and fail to do, where nobody waits for it.
+
+    Raises:
+        ValueError: As all of `UNREADABLE`, if one is no such value.
+    """
+    for name in ("Rows", "Columns", "NumberOfFrames"):
+        if int(header.get(name) or 1) < 1:
+            raise ValueError(name)
+    for name in ("SeriesInstanceUID", "SOPInstanceUID", "Modality"):
+        if not isinstance(header.get(name, ""), (str, NoneType)):
+            raise ValueError(name)
+
+
+def is_named_dicom(path: Path) -> bool:
+    """Tell whether the suffix of a file says that it is DICOM."""
+    return path.suffix.lower() in (".dcm", ".dicom")
 
 
 def _has_prefix(start: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
@@ -21,24 +21,46 @@ PIXEL_ATTRIBUTES: Final = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
 )
+# What tells acquisitions apart that may lie in one series: in the header of a classic image, and the functional group
+# that holds it, and its name there, of an enhanced one.
+_ACQUISITION: Final = (
+    ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
+    ("EchoTime", "MREchoSequence", "EffectiveEchoTime"),
+    ("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
+    ("StackID", "FrameContentSequence", "StackID"),
+    ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
+    ("FlipAngle", "MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    ("ConvolutionKernel", "CTReconstructionSequence", "ConvolutionKernel"),
+    ("SliceThickness", "PixelMeasuresSequence", "SliceThickness"),
+)
+ACQUISITION_ATTRIBUTES: Final = (*(name for name, _, _ in _ACQUISITION), "ImageType")
+_FRAME_TYPES: Final = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 _FACT_TAGS: Final = tuple(
     Tag(name)
     for name in (
         *PIXEL_ATTRIBUTES,
+        "HighBit",
+        *ACQUISITION_ATTRIBUTES,
         "ImageOrientationPatient",
         "PixelSpacing",
         "SpacingBetweenSlices",
-        "SliceThickness",
         "RescaleSlope",
         "RescaleIntercept",
         "RescaleType",
+        "Units",
         "Modality",
         "PatientID",
         "StudyInstanceUID",
         "FrameOfReferenceUID",
-        "ImageType",
     )
 )
+
+
+Rescale = Literal["Modality LUT", "slope and intercept", "slope or intercept", "none"]
+
+WHOLE_RESCALES: Final = ("Modality LUT", "slope and intercept")
+"""What leads to known units."""
 
 
 class SourceFrame(NamedTuple):
@@ -63,6 +85,7 @@ class PixelFormat:
     columns: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     is_signed: bool
     samples: int
     photometric: str
@@ -85,13 +108,15 @@ class FrameFacts:
         slice_spacing_mm: Spacing Between Slices, else Slice Thickness, likewise.
         slope: Rescale Slope; 1 where there is none.
         intercept: Rescale Intercept; 0 where there is none.
-        units: Rescale Type; HU for CT images that do not say (PS3.3 C.8.2.1.1.6).
-        has_lookup: Whether a Modality LUT takes the place of slope and intercept.
+        rescale: What leads to modality units: a Modality LUT, slope and intercept, one of them, or nothing.
+        units: Of values after it; None where there is none, or the header does not say. Units for PET (PS3.3 C.8.9.1),
+            else Rescale Type, or HU for CT images without it (PS3.3 C.8.2.1.1.6).
         modality: Such as CT; empty where the header does not say, as what follows.
         patient_id: Patient ID; never for messages.
         study_uid: Study Instance UID.
         frame_of_reference_uid: Frame of Reference UID.
-        is_localizer: Whether the image calls itself a localizer in Image Type (PS3.3 C.8.2.1.1.1).
+        is_localizer: Whether the image calls itself a localizer in Image Type (PS3.3 C.8.2.1.1.1), or in Frame Type.
+        acquisition: The values of `ACQUISITION_ATTRIBUTES`, as text.
     """
 
     pixels: PixelFormat | None
@@ -100,13 +125,19 @@ class FrameFacts:
     slice_spacing_mm: float | None
     slope: float
     intercept: float
+    rescale: Rescale
     units: str | None
-    has_lookup: bool
     modality: str
     patient_id: str = field(repr=False)
     study_uid: str
     frame_of_reference_uid: str
     is_localizer: bool
+    acquisition: tuple[str, ...]
+
+    @property
+    def has_lookup(self) -> bool:
+        """Whether a Modality LUT takes the place of slope and intercept."""
+        return self.rescale == "Modality LUT"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +202,8 @@ def frames_of(file: DicomFile, known: KnownFacts) -> list[Frame]:
         if facts is None:
             facts = known[key] = _facts(header, [])
         if file.frames > 1:
-            # One position in the header of a multi-frame file is not that of each frame.
-            return [Frame(file, i, SourceFrame(file.path, uid, i + 1), None, facts) for i in range(file.frames)]
+            # One position in the header of a multi-frame file is not that of each frame. It is refused by the first.
+            return [Frame(file, 0, SourceFrame(file.path, uid, 1), None, facts)]
         position = _numbers(header, "ImagePositionPatient", 3)
         return [Frame(file, 0, SourceFrame(file.path, uid, None), position, facts)]
     except UNREADABLE as error:
@@ -199,7 +230,12 @@ def _facts(header: FileDataset, places: Sequence[Dataset]) -> FrameFacts:
     modality = str(header.get("Modality") or "")
     spacing = _number(measures, "SpacingBetweenSlices") or _number(measures, "SliceThickness")
     slope, intercept = _number(values, "RescaleSlope"), _number(values, "RescaleIntercept")
-    image_type = header.get("ImageType") or ()
+    rescale = _rescale(header, slope, intercept)
+    stated_units = header.get("Units") if modality == "PT" else values.get("RescaleType")
+    usual_units = "HU" if modality == "CT" else ""
+    frame_type = next((item for name in _FRAME_TYPES if (item := _group(header, places, name)) is not header), header)
+    image_type = frame_type.get("FrameType") or header.get("ImageType") or ()
+    image_type = [image_type] if isinstance(image_type, str) else [str(value) for value in image_type]
     return FrameFacts(
         pixels=_pixel_format(header),
         orientation=_numbers(_group(header, places, "PlaneOrientationSequence"), "ImageOrientationPatient", 6),
@@ -207,14 +243,33 @@ def _facts(header: FileDataset, places: Sequence[Dataset]) -> FrameFacts:
         slice_spacing_mm=None if spacing is None else abs(spacing),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
-        units=str(values.get("RescaleType") or "") or ("HU" if modality == "CT" else None),
-        has_lookup="ModalityLUTSequence" in header,
+        rescale=rescale,
+        units=str(stated_units or usual_units) or None if rescale in WHOLE_RESCALES else None,
         modality=modality,
         patient_id=str(header.get("PatientID") or ""),
         study_uid=str(header.get("StudyInstanceUID") or ""),
         frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
-        is_localizer="LOCALIZER" in ([image_type] if isinstance(image_type, str) else list(image_type)),
+        is_localizer="LOCALIZER" in image_type,
+        acquisition=(
+            *(_acquisition(header, places, *names) for names in _ACQUISITION),
+            "\\".join(image_type),
+        ),
     )
+
+
+def _rescale(header: Dataset, slope: float | None, intercept: float | None) -> Rescale:
+    """Say what leads to modality units."""
+    if _first(header, "ModalityLUTSequence") is not None:
+        return "Modality LUT"
+    if slope is not None and intercept is not None:
+        return "slope and intercept"
+    return "none" if slope is None and intercept is None else "slope or intercept"
+
+
+def _acquisition(header: Dataset, places: Sequence[Dataset], name: str, group: str, name_there: str) -> str:
+    """Return what a classic image says in its header, and a frame of an enhanced one in a functional group."""
+    item = _group(header, places, group)
+    return str((header.get(name) if item is header else item.get(name_there)) or "")
 
 
 def _group(header: Dataset, places: Sequence[Dataset], name: str) -> Dataset:
@@ -228,7 +283,7 @@ def _raw_values(header: FileDataset) -> tuple[Hashable, ...]:
     raw = [header.get_item(tag) for tag in _FACT_TAGS]
     values = (None if item is None else item.value for item in raw)
     plain = (value if isinstance(value, bytes) else str(value) for value in values)
-    return (*plain, header.original_encoding, "ModalityLUTSequence" in header)
+    return (*plain, header.original_encoding, _first(header, "ModalityLUTSequence") is not None)
 
 
 def _pixel_format(header: Dataset) -> PixelFormat | None:
@@ -236,7 +291,17 @@ def _pixel_format(header: Dataset) -> PixelFormat | None:
     if any(value is None or value == "" for value in values):
         return None
     rows, columns, allocated, stored, representation, samples = map(int, values[:-1])
-    return PixelFormat(rows, columns, allocated, stored, bool(representation), samples, str(values[-1]))
+    high_bit = header.get("HighBit")
+    return PixelFormat(
+        rows,
+        columns,
+        allocated,
+        stored,
+        stored - 1 if high_bit is None else int(high_bit),
+        bool(representation),
+        samples,
+        str(values[-1]).strip().upper(),
+    )
 
 
 def _first(place: Dataset, name: str) -> Dataset | None:

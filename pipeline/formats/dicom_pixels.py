@@ -11,10 +11,11 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from ..errors import ImageError
 from .dicom_decoders import COMPRESSED, PLUGIN
@@ -24,6 +25,9 @@ from .dicom_frames import Frame, PixelFormat
 Pixels = NDArray[Any]
 
 _NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+_ITEM_BYTES: Final = 8  # tag and length before each fragment
+# Start of image of JPEG and JPEG-LS; start of codestream and size of JPEG 2000, and its box.
+_STARTS: Final = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
 _WHOLE_DTYPES: Final = (np.int16, np.int32, np.int64)
 
 
@@ -32,6 +36,7 @@ class PixelSource:
     """The pixels of one file as they are stored, and what a decoder must know about them."""
 
     file: DicomFile
+    format: PixelFormat
     content: bytes | bytearray = field(repr=False)
     options: dict[str, Any]
     transfer_syntax: UID
@@ -73,7 +78,8 @@ def pixel_source(frame: Frame) -> PixelSource:
     if "ExtendedOffsetTable" in rest or "ExtendedOffsetTable" in header:
         tables = rest if "ExtendedOffsetTable" in rest else header
         options["extended_offsets"] = (tables.ExtendedOffsetTable, tables.ExtendedOffsetTableLengths)
-    return PixelSource(file, element.value, options, syntax)
+    _check_length(file, pixels, element.value, syntax)
+    return PixelSource(file, pixels, element.value, options, syntax)
 
 
 def stored_values(source: PixelSource, index: int) -> Pixels:
@@ -86,10 +92,10 @@ def stored_values(source: PixelSource, index: int) -> Pixels:
         index: Index of the frame, from 0.
 
     Returns:
-        (row, column) integers as stored.
+        (row, column) integers as stored, in native byte order.
 
     Raises:
-        ImageError: If the pixels end too early or cannot be decoded.
+        ImageError: If the pixels end too early, cannot be decoded, or are none that Bits Stored can hold.
     """
     plugin = PLUGIN if source.transfer_syntax in COMPRESSED else ""
     try:
@@ -100,8 +106,17 @@ def stored_values(source: PixelSource, index: int) -> Pixels:
             decoding_plugin=plugin,
             **source.options,
         )
-    except UNREADABLE as error:
+    except (MemoryError, *UNREADABLE) as error:
         raise _truncated(source.file, "has truncated or damaged pixels") from error
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    # Of uncompressed pixels the other bits were dropped; a codestream has a precision of its own.
+    if source.transfer_syntax in COMPRESSED and 8 * pixels.dtype.itemsize > source.format.bits_stored:
+        low, high = source.format.stored_range
+        if pixels.min() < low or pixels.max() > high:
+            raise ImageError(
+                f"{source.file.name} decodes to values from {pixels.min()} to {pixels.max()}; expected {low} to "
+                f"{high}, all that its Bits Stored ({source.format.bits_stored}) can hold; export it again uncompressed"
+            )
     return pixels
 
 
@@ -140,7 +155,13 @@ def modality_values(frame: Frame, stored: Pixels, out: Pixels, *, invert: bool) 
         low, high = frame.pixels.stored_range
         stored = (low + high - stored.astype(np.int64)).astype(stored.dtype)
     if frame.facts.has_lookup:
-        out[...] = apply_modality_lut(stored, frame.file.header)
+        try:
+            out[...] = apply_modality_lut(stored, frame.file.header)
+        except UNREADABLE as error:
+            raise ImageError(
+                f"{frame.file.name} has a Modality LUT that cannot be read; expected LUT Descriptor and LUT Data; "
+                "export it again"
+            ) from error
     elif slope == 1 and intercept == 0:
         out[...] = stored
     elif out.dtype.kind == "f":
@@ -151,6 +172,36 @@ def modality_values(frame: Frame, stored: Pixels, out: Pixels, *, invert: bool) 
         if slope != 1:
             whole = whole * out.dtype.type(slope)
         np.add(whole, out.dtype.type(intercept), out=out)
+
+
+def _check_length(file: DicomFile, pixels: PixelFormat, content: bytes, syntax: UID) -> None:
+    """Refuse pixels of another length than the header announces; too few compressed ones the decoder finds."""
+    if syntax not in COMPRESSED:
+        bits = file.frames * pixels.rows * pixels.columns * pixels.bits_allocated * pixels.samples
+        wanted = -(-bits // 8)
+        if len(content) < wanted:
+            raise _truncated(file, "has truncated or damaged pixels")
+        # Some makers pad with zeros to more than an even length; a whole frame is no padding.
+        is_padded = len(content) < wanted + wanted // file.frames and not any(content[wanted:])
+        if len(content) > wanted + wanted % 2 and not is_padded:
+            raise ImageError(
+                f"{file.name} has {len(content)} bytes of pixels; expected {wanted}, by the size, the bits and the "
+                "number of frames in its header; export it again"
+            )
+        return
+    try:
+        stream = io.BytesIO(content)
+        parse_basic_offsets(stream)
+        starts = [place + _ITEM_BYTES for place in parse_fragments(stream)[1]]
+    except UNREADABLE as error:
+        raise _truncated(file, "has truncated or damaged pixels") from error
+    # Each fragment of RLE is a frame; of the others those that begin one, and not those that go on with it.
+    begins = sum(syntax == RLELossless or content.startswith(_STARTS, start) for start in starts)
+    if begins > file.frames:
+        raise ImageError(
+            f"{file.name} has {begins} compressed frames; expected {file.frames}, by the number of frames in its "
+            "header; export it again"
+        )
 
 
 def _stored_dtype(pixels: PixelFormat) -> np.dtype[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from pydicom.dataset import Dataset
 from ..errors import ImageError
 from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
-from .dicom_files import DicomFolder, PathLike, in_parallel, name_files, scan_dicom
-from .dicom_frames import Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
+from .dicom_files import DicomFolder, PathLike, in_parallel, name_files, plain_uid, scan_dicom
+from .dicom_frames import WHOLE_RESCALES, Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
 from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
 from .dicom_stack import Stack, check_allowed, stack_frames
 from .quiet_dicom import quiet_dicom
@@ -88,9 +89,9 @@ def read_dicom_series(
         MissingFileError: If there is no such folder.
         ConfigError: If `allow` names an unknown repair.
         ImageError: If there is no image, no series or several to choose from; if files are empty or damaged; or slices
-            are missing, doubled, displaced or tilted, have no position, differ in size, spacing, orientation, frame of
-            reference, patient, modality or units, hold colour, or end before their pixels do. The message names the
-            files.
+            are missing, doubled, displaced or tilted, of acquisitions that take turns, have no position, differ in
+            size, spacing, orientation, frame of reference, patient, modality, units or the way to them, hold colour, or
+            more or fewer pixels than their headers say; or if CT or PET has no rescale. The message names the files.
     """
     allowed = check_allowed(allow)
     add_decoders()
@@ -100,6 +101,7 @@ def read_dicom_series(
             repairs = _check_files(found, series_uid, allowed)
             frames = _frames(found, allowed, repairs)
             check_frames(frames)
+            _check_rescale(frames, allowed, repairs)
             invert = _is_inverted(frames, allowed, repairs)
             dtype = value_dtype(frames)
             stack = stack_frames(frames, allowed, partial(_values, dtype=dtype, invert=invert))
@@ -134,8 +136,8 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
     repairs = []
     if found.damaged:
         raise ImageError(
-            f"{name_files(found.damaged, found.path)} begin as DICOM files do and cannot be read; they may be slices "
-            "cut short; copy them again, or move them elsewhere"
+            f"{name_files(found.damaged, found.path)} are named or begin as DICOM files do and cannot be read, or are "
+            "links that lead nowhere; they may be slices cut short or lost; copy them again, or move them elsewhere"
         )
     if found.empty:
         named = name_files(found.empty, found.path)
@@ -154,7 +156,9 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
             + "; ".join(map(str, found.series))
         )
     if not found.files:
-        raise ImageError(f"no image of series {series_uid} found; there are: " + "; ".join(map(str, found.series)))
+        raise ImageError(
+            f"no image of series {plain_uid(series_uid)} found; there are: " + "; ".join(map(str, found.series))
+        )
     return repairs
 
 
@@ -175,6 +179,20 @@ def _frames(found: DicomFolder, allowed: Collection[str], repairs: list[str]) ->
         repairs.append(f"localizer: {len(localizers)} localizers left out: {files_of(localizers)}")
         frames = [frame for frame in frames if not frame.facts.is_localizer]
     return frames
+
+
+def _check_rescale(frames: Sequence[Frame], allowed: Collection[str], repairs: list[str]) -> None:
+    """Refuse CT and PET that do not say how to come to their units; all frames have the same of it."""
+    first = frames[0].facts
+    if first.modality not in _PHYSICAL_MODALITIES or first.rescale in WHOLE_RESCALES:
+        return
+    if "rescale" not in allowed:
+        raise ImageError(
+            f"{files_of(frames)} are {first.modality} without Rescale Slope and Rescale Intercept; without both nobody "
+            "knows their units; export the series again, or allow the repair 'rescale' to take 1 and 0 for what is "
+            "missing"
+        )
+    repairs.append("rescale: 1 and 0 taken for the slope and the intercept that are missing; no units are known")
 
 
 def _is_inverted(frames: Sequence[Frame], allowed: Collection[str], repairs: list[str]) -> bool:
@@ -208,12 +226,23 @@ def _values(frame: Frame, dtype: np.dtype[Any], invert: bool) -> NDArray[Any]:
 def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) -> NDArray[Any]:
     """Decode all frames into one array, several at once, and fill what is missing between them."""
     pixels = stack.frames[0].pixels
-    slices = np.empty((stack.slices, pixels.rows, pixels.columns), dtype)
     # The pixels of a multi-frame file are read once; those of classic files by the threads that decode them.
     shared: dict[Path, PixelSource] = {}
     for frame in stack.frames:
         if frame.source.frame_number is not None and frame.file.path not in shared:
             shared[frame.file.path] = pixel_source(frame)
+    # Of a damaged header the size may be anything: it must be that of a frame before room for all is taken.
+    first = stack.frames[0]
+    stored = stored_values(shared.get(first.file.path) or pixel_source(first), first.index)
+    shape = (stack.slices, pixels.rows, pixels.columns)
+    try:
+        slices = np.empty(shape, dtype)
+    except MemoryError as error:
+        raise ImageError(
+            f"{stack.slices} slices of {pixels.rows} × {pixels.columns} px do not fit into memory; expected room for "
+            f"{math.prod(shape) * dtype.itemsize / 2**30:.1f} GiB; free memory, or read them on a larger machine"
+        ) from error
+    modality_values(first, stored, slices[0], invert=invert)
 
     def decode(item: tuple[int, Frame]) -> None:
         place, frame = item
@@ -221,7 +250,7 @@ def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) ->
         modality_values(frame, stored_values(source, frame.index), slices[place], invert=invert)
 
     items = [(int(place), frame) for place, frame in zip(stack.places, stack.frames, strict=True)]
-    for _ in in_parallel(decode, items, "slices", progress):
+    for _ in in_parallel(decode, items[1:], "slices", progress):
         pass
     _fill_gaps(slices, stack.places)
     return np.moveaxis(slices, 0, -1)

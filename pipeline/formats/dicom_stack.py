@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, ImageError
 from . import dicom_geometry as geometry
-from .dicom_checks import files_of
-from .dicom_frames import Frame
+from .dicom_checks import check_instances, files_of
+from .dicom_frames import ACQUISITION_ATTRIBUTES, Frame
 
 Repair = Literal[
     "duplicate",
     "empty-file",
     "gap",
+    "interleaved",
     "localizer",
     "monochrome1-invert",
     "monochrome1-keep",
+    "rescale",
     "slice-spacing",
     "tilt",
 ]
@@ -28,9 +31,11 @@ REPAIRS: Final[dict[str, str]] = {
     "duplicate": "drop slices at the place of another one whose values are all equal",
     "empty-file": "leave out files of 0 bytes",
     "gap": "fill missing slices by linear interpolation between their neighbours",
+    "interleaved": "keep slices of several acquisitions that take turns along the normal",
     "localizer": "leave out images that call themselves LOCALIZER in Image Type",
     "monochrome1-invert": "MONOCHROME1 in physical units: invert the stored values, as some makers did",
     "monochrome1-keep": "MONOCHROME1 in physical units: keep the values, as the standard has it",
+    "rescale": "CT and PET without rescale: 1 and 0 for the slope and the intercept that are missing, and no units",
     "slice-spacing": "take 1 mm for a single slice whose header gives no thickness",
     "tilt": "keep the pixels of a tilted gantry and say the shear in the affine",
 }
@@ -107,8 +112,11 @@ def stack_frames(
     """
     orientation = frames[0].facts.orientation or ()
     ordered = sorted(frames, key=lambda frame: float(geometry.along_normal(orientation, frame.position or ())))
+    orientation = ordered[0].facts.orientation or ()
     repairs: list[str] = []
     ordered = _without_duplicates(ordered, allowed, values_of, repairs)
+    check_instances(ordered)
+    _check_turns(ordered, allowed, repairs)
     if len(ordered) == 1:
         step = geometry.slice_normal(orientation) * _single_spacing_mm(ordered[0], allowed, repairs)
         places = np.zeros(1, np.int64)
@@ -157,22 +165,41 @@ def _without_duplicates(
     return [group[0] for group in groups]
 
 
+def _check_turns(frames: Sequence[Frame], allowed: Collection[str], repairs: list[str]) -> None:
+    """Refuse acquisitions that take turns along the normal: echoes or time points, half a slice apart, say."""
+    for name, values in _differences(frames).items():
+        blocks = 1 + sum(value != following for value, following in itertools.pairwise(values))
+        if blocks == len(set(values)):
+            continue  # one acquisition ends where the next one begins, or each slice has a value of its own
+        if "interleaved" not in allowed:
+            few = [next(frame for frame, its in zip(frames, values, strict=True) if its == one) for one in set(values)]
+            raise ImageError(
+                f"slices of {len(set(values))} values of {name} take turns along the normal, such as {files_of(few)}; "
+                f"expected one acquisition; {_way_out(frames, [name])}, or allow the repair 'interleaved' if they are "
+                "one image"
+            )
+        repairs.append(f"interleaved: slices kept that take turns in {name}")
+
+
+def _differences(frames: Sequence[Frame]) -> dict[str, list[str]]:
+    """Return the attributes by which acquisitions can be told apart, with the value of each frame."""
+    values = zip(*(frame.facts.acquisition for frame in frames), strict=True)
+    named = zip(ACQUISITION_ATTRIBUTES, map(list, values), strict=True)
+    return {name: found for name, found in named if len(set(found)) > 1}
+
+
+def _way_out(frames: Sequence[Frame], names: Collection[str]) -> str:
+    what = "each of these" if names else "each volume"
+    if len({frame.file.path for frame in frames}) < len(frames):
+        return f"export {what} as a series of its own"
+    return f"put {what} into a folder of its own"
+
+
 def _what_differs(group: Sequence[Frame]) -> str:
     """Say by what attribute slices at one position can be told apart."""
-    names = (
-        "AcquisitionNumber",
-        "EchoTime",
-        "TemporalPositionIdentifier",
-        "TriggerTime",
-        "DiffusionBValue",
-        "FlipAngle",
-        "ConvolutionKernel",
-        "ImageType",
-    )
-    different = [name for name in names if len({str(frame.file.header.get(name)) for frame in group}) > 1]
-    if different:
-        return f"they differ in {' and '.join(different)}: put each of these into a folder of its own"
-    return "put each volume into a folder of its own"
+    names = _differences(group)
+    way_out = _way_out(group, names)
+    return f"they differ in {' and '.join(names)}: {way_out}" if names else way_out
 
 
 def _single_spacing_mm(frame: Frame, allowed: Collection[str], repairs: list[str]) -> float:
@@ -223,6 +250,8 @@ def _check_sideways(frames: Sequence[Frame], positions: NDArray[np.float64], spa
     _, beside_mm = geometry.shear_per_mm(frames[0].facts.orientation or (), positions)
     allowed_mm = max(geometry.PLACE_TOLERANCE * spacing_mm, geometry.SAME_PLACE_MM)
     moved = [frame for frame, distance in zip(frames, beside_mm, strict=True) if distance > allowed_mm]
+    if len(moved) > len(frames) // 2:
+        moved = [frames[0], frames[-1]]  # one of which bends the line for all the others
     if moved:
         raise ImageError(
             f"{len(moved)} slices lie up to {beside_mm.max():.4g} mm beside the line of the others: {files_of(moved)}; "

@@ -14,8 +14,11 @@ from pipeline.formats import (
     DicomSeries,
     SourceFrame,
     write_dicom_seg,
+    write_dicom_series,
 )
 
+from .faulty_series import AXIAL as FAULTY_AFFINE
+from .faulty_series import PLANTED, VOXELS, edit
 from .generated_series import ORIENTATIONS, Geometry, make_series
 from .seg_objects import ALGORITHM, SEGMENTS, label_map
 from .seg_readers import run_tool
@@ -52,3 +55,17 @@ def written(tmp_path: Path) -> tuple[Path, DicomSeries, NDArray[np.uint8]]:
     masks = label_map(geometry.shape, 8)
     write_dicom_seg(tmp_path / "seg.dcm", masks, source, SEGMENTS, algorithm=ALGORITHM)
     return tmp_path / "seg.dcm", source, masks
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A series of six slices 2 mm apart, `00001.dcm` at the bottom, with identifiers that no message may quote."""
+    folder = tmp_path / "series"
+    for path in write_dicom_series(folder, VOXELS, FAULTY_AFFINE):
+        edit(
+            path,
+            lambda d: d.update(
+                dict(zip(("PatientName", "PatientID", "PatientBirthDate", "InstitutionName"), PLANTED, strict=True))
+            ),
+        )
+    return folder

@@ -356,7 +356,7 @@ def test_folders_are_searched_and_other_files_counted(folder: Path) -> None:
     for index, path in enumerate(paths[3:]):
         path.rename(folder / "deeper" / "still" / f"IM{index}")
     (folder / "notes.txt").write_text("nothing", encoding="utf-8")
-    (folder / "picture.dcm").write_bytes(bytes(range(256)))
+    (folder / "picture").write_bytes(bytes(range(256)))
     for name in ("DICOMDIR", "liver_1frame.dcm", "test-SR.dcm", "rtdose.dcm"):
         source = Path(str(get_testdata_file(name)))
         (folder / f"renamed-{name}").write_bytes(source.read_bytes())
