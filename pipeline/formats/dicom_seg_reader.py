@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, SegmentationStorage
 
 from ..errors import ConfigError, ImageError, LabelError, MissingFileError
+from .dicom_files import UNREADABLE
 from .dicom_series import DicomSeries
 from .functional_groups import frame_affine, functional_group
 from .quiet_dicom import quiet_dicom
@@ -31,7 +31,8 @@ _LABELMAP_STORAGE: Final = UID("1.2.840.10008.5.1.4.1.1.66.7")  # newer than pyd
 _LABELMAP: Final = "LABELMAP"
 _FRACTIONAL: Final = "FRACTIONAL"
 _REQUIRED: Final = ("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "SegmentSequence", "PixelData")
-_DAMAGE: Final = (OSError, EOFError, ValueError, KeyError, NotImplementedError, struct.error, BytesLengthException)
+_NUMBERS: Final = ("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "MaximumFractionalValue", "PixelPaddingValue")
+_TEXTS: Final = ("SOPClassUID", "SegmentationType", "FrameOfReferenceUID")
 _SEQUENCES: Final = (
     "SegmentSequence",
     "ReferencedSeriesSequence",
@@ -123,11 +124,15 @@ def _read(path: Path) -> Dataset:
         for keyword in _SEQUENCES:
             for item in dataset.get(keyword) or []:
                 list(item.iterall())
+        for keyword in _NUMBERS:
+            int(dataset.get(keyword) or 0)
+        for keyword in _TEXTS:
+            str(dataset.get(keyword))
     except FileNotFoundError as error:
         raise MissingFileError(f"segmentation {path} not found; check the path") from error
     except InvalidDicomError as error:
         raise ImageError(f"{path} is not a DICOM file; expected a DICOM SEG; name another file") from error
-    except _DAMAGE as error:
+    except (OSError, *UNREADABLE) as error:
         raise ImageError(f"segmentation {path} cannot be read ({type(error).__name__}); copy it again") from error
     if dataset.get("SOPClassUID") not in (SegmentationStorage, _LABELMAP_STORAGE):
         raise ImageError(f"{path} is no DICOM SEG but of another class; name the file of the segmentation")
@@ -139,6 +144,12 @@ def _read(path: Path) -> Dataset:
     missing = [keyword for keyword in _REQUIRED if not dataset.get(keyword)]
     if missing:
         raise ImageError(f"segmentation {path} has no {', '.join(missing)}; copy it again, or export it anew")
+    described = len(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    if described != int(dataset.NumberOfFrames):
+        raise ImageError(
+            f"segmentation {path} describes {described} frames; expected {dataset.NumberOfFrames}, its number of "
+            "frames; copy it again, or export it anew"
+        )
     return dataset
 
 
@@ -309,12 +320,12 @@ def _put_segment(
 
 def _decoded(path: Path, dataset: Dataset) -> Iterator[tuple[int, NDArray[Any]]]:
     """Decode the frames one after another, each with its number from 1."""
-    is_packed = dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated
     count = 0
     try:
+        is_packed = dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated
         for count, pixels in enumerate(_unpacked(dataset) if is_packed else iter_pixels(dataset), 1):
             yield count, pixels
-    except (ValueError, AttributeError, RuntimeError, EOFError, NotImplementedError) as error:
+    except (MemoryError, *UNREADABLE) as error:
         raise ImageError(
             f"segmentation {path} cannot be decoded after frame {count} ({' '.join(str(error).split())}); copy it again"
         ) from error

@@ -69,7 +69,10 @@ def plane_affine(
     Returns:
         (4, 4) from (row, column, mm along the normal) to RAS mm.
     """
-    values = [tuple(float(number) for number in value or ()) for value in (position, orientation, spacing_mm)]
+    try:
+        values = [tuple(float(number) for number in value or ()) for value in (position, orientation, spacing_mm)]
+    except (TypeError, ValueError):
+        return None
     are_complete = [len(value) for value in values] == [3, 6, 2]
     if not (are_complete and np.isfinite(np.concatenate(values)).all() and min(values[2]) > 0):
         return None
