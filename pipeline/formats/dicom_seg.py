@@ -17,9 +17,9 @@ from ..errors import ConfigError, ImageError, LabelError
 from .dicom_series import DicomSeries
 from .quiet_dicom import quiet_dicom
 from .seg_frames import FRACTION_STEPS, encode_frames, put_frames, stand_ins
-from .seg_source import check_source, highdicom_source, refer_to
+from .seg_source import check_source, highdicom_source, refer_to, source_frames
 from .segment_coding import AlgorithmIdentification, SegmentDescription, segment_items
-from .whole_file import whole_file
+from .whole_file import refuse_sources, whole_file
 
 SegKind = Literal["binary", "fractional", "labelmap"]
 
@@ -62,13 +62,13 @@ def write_dicom_seg(
         algorithm: What made the masks; None if they were drawn by hand.
         affine: The grid of the masks, (4, 4) from voxel index to RAS mm, where it is known: it must be the source's.
         series_number: Series Number of the new series.
-        overwrite: Replace a file that is already there.
+        overwrite: Replace a file that is already there, but for those of the source.
 
     Raises:
         ConfigError: If the kind is unknown or the segments are not numbered as the kind wants it.
         LabelError: If masks are on another grid, hold unknown values or values out of range, or do not suit the kind.
         ImageError: If the source has no UIDs to refer to, or its voxels do not lie where its files say.
-        OutputError: If the file exists and `overwrite` is not set, or cannot be written.
+        OutputError: If the file exists and `overwrite` is not set, is one of the source's, or cannot be written.
 
     Source:
         DICOM PS3.3, A.51 (Segmentation IOD) and C.8.20; PS3.3, A.92 for label maps.
@@ -76,6 +76,7 @@ def write_dicom_seg(
     _check_segments(segments, kind)
     if not 1 <= series_number < 2**31:
         raise ConfigError(f"series number {series_number} is out of range: expected 1 to 2147483647")
+    refuse_sources(path, (frame.path for frame in source_frames(source)))
     check_source(source)
     if affine is not None:
         _check_grid(affine, source)

@@ -18,7 +18,7 @@ from ..errors import ImageError, MissingFileError
 from .dicom_geometry import lps_to_ras
 from .grid import size_text
 from .voxel_checks import check_affine, check_finite
-from .whole_file import whole_file
+from .whole_file import refuse_sources, whole_file
 
 ITK_SUFFIXES: Final = (".nrrd", ".nhdr", ".mha", ".mhd")
 _WRITTEN_SUFFIXES: Final = (".nrrd", ".mha")
@@ -32,6 +32,10 @@ _NOT_WRAPPED: Final = {
     "unsigned_long_long": "uint64",
 }
 _EXACT_IN_FLOAT64: Final = 2**53
+# What places a MetaImage volume, by its names of today and before.
+_META_PLACE: Final = (("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin"))
+_META_HEADER_BYTES: Final = 2**16
+_LPS_OF: Final = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +67,9 @@ def read_itk_image(path: str | os.PathLike[str]) -> ItkImage:
     Raises:
         MissingFileError: If there is no such file.
         ImageError: If it is empty, cut short, damaged or of another format; has other than two or three axes, or more
-            than one channel; does not say where its axes point (an NRRD volume without `space`); or holds NaN,
-            infinity, or 64-bit integers beyond 2**53.
+            than one channel; does not say where its axes point (a volume of NRRD whose `space` is not LPS, RAS or LAS,
+            one of MetaImage without `TransformMatrix` or `Offset`) or says two things of it; or holds NaN, infinity, or
+            64-bit integers beyond 2**53.
     """
     import itk  # takes a second, which who reads no such file need not wait
 
@@ -113,12 +118,12 @@ def write_itk_image(
         voxels: (i, j, k), or (i, j) as one slice of a volume. Booleans become uint8 of 0 and 1; uint8, 16 and 32 bit
             integers, float32 and float64 stay what they are.
         like: The image whose grid it lies on, whose size is demanded; or an affine, (4, 4) from voxel index to RAS mm.
-        overwrite: Replace a file that is already there.
+        overwrite: Replace a file that is already there, but for `like` itself.
 
     Raises:
         ImageError: If the voxels do not fit `like`, or the format, or hold NaN or infinity; or the affine is not finite
             or flattens the voxels.
-        OutputError: If the file exists and `overwrite` is not set, or cannot be written.
+        OutputError: If the file exists and `overwrite` is not set, is `like` itself, or cannot be written.
     """
     import itk
 
@@ -156,6 +161,8 @@ def write_itk_image(
     image.SetSpacing(spacing_mm.tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(lps[:3, :3] / spacing_mm)))
+    if isinstance(like, ItkImage):
+        refuse_sources(path, [like.path])
     with whole_file(path, overwrite=overwrite) as partial:
         try:
             itk.imwrite(image, os.fspath(partial), compression=True)
@@ -185,13 +192,46 @@ def _checked_component(path: Path) -> str:
             f"image {path} has {channels} channels a voxel (colour, or a vector); expected gray; save one as its "
             "own file"
         )
-    is_nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
-    if is_nrrd and axes == 3 and not reader.GetMetaDataDictionary().HasKey("NRRD_space"):
-        raise ImageError(
-            f"image {path} does not say where its axes point (an NRRD without 'space'), so that left and right may be "
-            "confused; add space, space directions and space origin once you know"
-        )
+    if axes == 3 and path.suffix.lower() in (".nrrd", ".nhdr"):
+        _check_space(path, reader)
+    elif axes == 3:
+        _check_transform(path, reader)
     return str(reader.GetComponentTypeAsString(reader.GetComponentType()))
+
+
+def _check_space(path: Path, reader: Any) -> None:
+    """Refuse an NRRD volume in another space than LPS, RAS and LAS, which ITK brings to LPS, and takes no other for."""
+    fields = reader.GetMetaDataDictionary()
+    space = str(fields["NRRD_space"]) if fields.HasKey("NRRD_space") else None
+    if space != "left-posterior-superior":
+        found = "an NRRD without 'space'" if space is None else f"its NRRD 'space' is {space!r}"
+        raise ImageError(
+            f"image {path} does not say where its axes point ({found}; expected LPS, RAS or LAS), so that left and "
+            "right may be confused; put in space, space directions and space origin once you know"
+        )
+
+
+def _check_transform(path: Path, reader: Any) -> None:
+    """Refuse a MetaImage volume that does not say where it lies, or says two things of it."""
+    with path.open("rb") as file:
+        header = file.read(_META_HEADER_BYTES).partition(b"ElementDataFile")[0].decode("latin-1")
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in header.splitlines())}
+    missing = [names[0] for names in _META_PLACE if not fields.keys() & set(names)]
+    if missing:
+        raise ImageError(
+            f"image {path} does not say where its axes point (a MetaImage without {' and '.join(missing)}), so that "
+            "left and right may be confused; put them in once you know"
+        )
+    stated = fields.get("AnatomicalOrientation", "").upper()
+    if len(stated) != 3 or not set(stated) <= set(_LPS_OF):
+        return  # absent, or '???'
+    directions = [reader.GetDirection(axis) for axis in range(3)]
+    # The letters say where an axis comes from.
+    if any(float(np.dot(_LPS_OF[letter], axis)) >= 0 for letter, axis in zip(stated, directions, strict=True)):
+        raise ImageError(
+            f"image {path} says in AnatomicalOrientation that its axes come from {stated}, and otherwise in "
+            "TransformMatrix, so that left and right may be confused; take out the wrong one once you know"
+        )
 
 
 def _unreadable(path: Path, error: RuntimeError) -> ImageError:

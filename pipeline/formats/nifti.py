@@ -23,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from ..errors import ImageError, MissingFileError
 from .grid import GRID_TOLERANCE_VOXELS, greatest_offset_voxels, size_text
 from .voxel_checks import check_affine, check_finite
-from .whole_file import whole_file
+from .whole_file import refuse_sources, whole_file
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 _MM_PER_UNIT: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -146,12 +146,12 @@ def write_nifti(
         like: The image whose grid it lies on: its size is demanded, and its qform, sform, codes, `pixdim` and units are
             taken over to the bit. Or an affine, (4, 4) from voxel index to RAS mm, which becomes the sform and, where
             it has no shear, the qform, both with code 1 (scanner).
-        overwrite: Replace a file that is already there.
+        overwrite: Replace a file that is already there, but for `like` itself.
 
     Raises:
         ImageError: If the voxels do not fit `like`, hold NaN or infinity, or are of another kind, or the affine is not
             finite or flattens the voxels.
-        OutputError: If the file exists and `overwrite` is not set, or cannot be written.
+        OutputError: If the file exists and `overwrite` is not set, is `like` itself, or cannot be written.
     """
     path = Path(path)
     _check_suffix(path)
@@ -169,6 +169,7 @@ def write_nifti(
         )
     check_finite(f"cannot write {path}: the array", array)
     if isinstance(like, NiftiImage):
+        refuse_sources(path, [like.path])
         if array.shape != like.voxels.shape:
             raise ImageError(
                 f"cannot write {path}: {size_text(array.shape)} voxels do not fit image {like.path} of "

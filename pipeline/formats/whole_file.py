@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,6 +81,20 @@ def checked_target(path: str | os.PathLike[str], overwrite: bool = False) -> Pat
     if target.exists() and not overwrite:
         raise OutputError(f"{path} already exists; pass --force (in Python: overwrite=True) to replace it")
     return target
+
+
+def refuse_sources(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse to write over a file from which the content was made; not even `overwrite` asks for that.
+
+    Raises:
+        OutputError: If `path` is one of `sources`, by whatever name or link.
+    """
+    target = Path(path)
+    if target.exists() and any(target.samefile(source) for source in map(Path, sources) if source.exists()):
+        raise OutputError(
+            f"cannot write {path}: it is a file of the image that this was made from; choose another name, images are "
+            "never overwritten"
+        )
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, ImageError, LabelError
+from pipeline.errors import ConfigError, ImageError, LabelError, OutputError
 from pipeline.formats import (
     read_dicom_series,
     write_dicom_seg,
@@ -124,3 +124,28 @@ def test_a_series_in_several_multiframe_objects_is_refused(tmp_path: Path) -> No
     source = replace(source, headers=(*source.headers, *source.headers))
     with pytest.raises(ImageError, match="is spread over 2 multi-frame objects; a DICOM SEG is made of one"):
         write_dicom_seg(tmp_path / "seg.dcm", np.ones((9, 14, 4), int), source, SEGMENTS, algorithm=ALGORITHM)
+
+
+def test_no_file_of_the_source_is_overwritten(tmp_path: Path) -> None:
+    source = make_series(tmp_path, AXIAL)
+    for frame in source.frames:
+        assert frame is not None
+        before = frame.path.read_bytes()
+        with pytest.raises(OutputError, match="it is a file of the image that this was made from"):
+            write_dicom_seg(frame.path, np.zeros(GRID, int), source, SEGMENTS, algorithm=ALGORITHM, overwrite=True)
+        assert frame.path.read_bytes() == before
+
+
+def test_a_plane_is_compared_in_all_its_corners(tmp_path: Path) -> None:
+    """A pixel spacing that is off by 1 % moves the far corners alone."""
+    source = make_series(tmp_path, AXIAL)
+    stretched = source.affine.copy()
+    stretched[:3, 1] *= 1.01
+    with pytest.raises(ImageError, match=r"slice 0 of series .* lies 0\.08 voxels from where its file"):
+        write_dicom_seg(
+            tmp_path / "seg.dcm",
+            np.zeros(GRID, int),
+            replace(source, affine=stretched),
+            SEGMENTS,
+            algorithm=ALGORITHM,
+        )

@@ -43,11 +43,14 @@ def write_nrrd(path: Path, voxels: np.ndarray, space: str | None = "left-posteri
     path.write_bytes("\n".join(lines).encode() + b"\n\n" + voxels.tobytes("F"))
 
 
-def write_mha(path: Path, voxels: np.ndarray, element: str, extra: str = "") -> None:
+PLACED = "TransformMatrix = 0 1 0 1 0 0 0 0 1\nOffset = 10 20 30\n"
+
+
+def write_mha(path: Path, voxels: np.ndarray, element: str, extra: str = "", place: str = PLACED) -> None:
     """Write a MetaImage file as its definition says, without any library; x runs fastest."""
     header = (
         f"ObjectType = Image\nNDims = {voxels.ndim}\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
-        f"CompressedData = False\n{extra}TransformMatrix = 0 1 0 1 0 0 0 0 1\nOffset = 10 20 30\n"
+        f"CompressedData = False\n{extra}{place}"
         f"ElementSpacing = 2 3 4\nDimSize = {' '.join(map(str, voxels.shape))}\nElementType = {element}\n"
         "ElementDataFile = LOCAL\n"
     )
@@ -311,6 +314,58 @@ def test_a_mask_of_another_size_is_not_written_and_an_existing_file_is_kept(tmp_
     with pytest.raises(ImageError, match=r"4 × 3 × 2 voxels do not fit image .* of 2 × 3 × 4"):
         write_itk_image(tmp_path / "b.mha", RAMP.T, image)
     with pytest.raises(OutputError, match="already exists"):
-        write_itk_image(tmp_path / "a.mha", RAMP, image)
+        write_itk_image(tmp_path / "a.mha", RAMP, image.affine)
     with pytest.raises(ImageError, match=r"a name that ends in \.nrrd or \.mha"):
         write_itk_image(tmp_path / "b.mhd", RAMP, image)
+
+
+@pytest.mark.parametrize(("space", "signs"), [("LPS", (-1, -1)), ("RAS", (1, 1)), ("LAS", (-1, 1))])
+def test_the_anatomical_spaces_of_nrrd_lead_to_ras(tmp_path: Path, space: str, signs: tuple[int, int]) -> None:
+    write_nrrd(tmp_path / "a.nrrd", RAMP, space)
+    turned = np.diag([*signs, 1, 1]) @ [[2, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(read_itk_image(tmp_path / "a.nrrd").affine, turned)
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "3D-left-handed"])
+def test_a_space_that_is_not_the_patients_is_refused(tmp_path: Path, space: str) -> None:
+    write_nrrd(tmp_path / "a.nrrd", RAMP, space)
+    with pytest.raises(ImageError, match=rf"its NRRD 'space' is '{space}'; expected LPS, RAS or LAS"):
+        read_itk_image(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("place", "missing"),
+    [
+        ("", "TransformMatrix and Offset"),
+        ("Offset = 10 20 30\n", "TransformMatrix"),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1\n", "Offset"),
+    ],
+)
+def test_an_mha_that_does_not_say_where_it_lies_is_refused(tmp_path: Path, place: str, missing: str) -> None:
+    write_mha(tmp_path / "a.mha", RAMP, "MET_SHORT", place=place)
+    with pytest.raises(ImageError, match=rf"a MetaImage without {missing}\)"):
+        read_itk_image(tmp_path / "a.mha")
+
+
+@pytest.mark.parametrize(("letters", "is_refused"), [("ARI", False), ("???", False), ("RAI", True), ("PRI", True)])
+def test_an_mha_that_says_two_things_of_its_axes_is_refused(tmp_path: Path, letters: str, is_refused: bool) -> None:
+    # i runs along y, from anterior; j along x, from the right; k from inferior.
+    write_mha(tmp_path / "a.mha", RAMP, "MET_SHORT", f"AnatomicalOrientation = {letters}\n")
+    if is_refused:
+        with pytest.raises(ImageError, match=f"axes come from {letters}, and otherwise in TransformMatrix"):
+            read_itk_image(tmp_path / "a.mha")
+    else:
+        read_itk_image(tmp_path / "a.mha")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_an_image_is_never_overwritten_by_its_mask(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_itk_image(path, RAMP, OBLIQUE)
+    image, before = read_itk_image(path), path.read_bytes()
+    (tmp_path / f"link{suffix}").symlink_to(path)
+    for name in (path, tmp_path / f"link{suffix}"):
+        with pytest.raises(OutputError, match="it is a file of the image that this was made from"):
+            write_itk_image(name, RAMP > 3, image, overwrite=True)
+    assert path.read_bytes() == before
+    write_itk_image(tmp_path / f"mask{suffix}", RAMP > 3, image)

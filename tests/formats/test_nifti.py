@@ -513,3 +513,12 @@ def test_the_reader_refuses_a_volume_of_unknown_orientation(tmp_path: Path) -> N
     assert not read_nifti(tmp_path / "a.nii").has_orientation
     with pytest.raises(ImageError, match="does not say where its axes point"):
         LoadImage(reader=NiftiReader())(tmp_path / "a.nii")
+
+
+def test_an_image_is_never_overwritten_by_its_mask(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    write_nifti(path, np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image, before = read_nifti(path), path.read_bytes()
+    with pytest.raises(OutputError, match="it is a file of the image that this was made from"):
+        write_nifti(path, image.voxels > 3, image, overwrite=True)
+    assert path.read_bytes() == before
