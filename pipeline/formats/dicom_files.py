@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import NoneType
 from typing import Final, TypeVar
 
 import pydicom
@@ -338,7 +337,8 @@ def _check_listed(header: FileDataset) -> None:
         if int(header.get(name) or 1) < 1:
             raise ValueError(name)
     for name in ("SeriesInstanceUID", "SOPInstanceUID", "Modality"):
-        if not isinstance(header.get(name, ""), (str, NoneType)):
+        value = header.get(name) or ""
+        if not isinstance(value, str) or not plain_uid(value).isprintable():
             raise ValueError(name)
 
 

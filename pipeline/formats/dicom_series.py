@@ -128,7 +128,8 @@ def _of_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"DICOM series in {folder}: {error}") from error
+        # Damaged values that a message quotes may hold line ends.
+        raise ImageError(f"DICOM series in {folder}: {' '.join(str(error).split())}") from error
 
 
 def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection[str]) -> list[str]:

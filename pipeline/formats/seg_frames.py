@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from .functional_groups import functional_group
 from .rle_frames import encode_rle
 
 FRACTION_STEPS: Final = 255
@@ -90,10 +91,11 @@ def _steps(fractions: NDArray[Any]) -> NDArray[np.uint8]:
 def _places(segmentation: Segmentation, images: Sequence[Dataset]) -> Iterator[tuple[int, int]]:
     """Yield the segment and the slice of each frame, in the order that highdicom gave them."""
     slices = {image.SOPInstanceUID: index for index, image in enumerate(images)}
-    for groups in segmentation.PerFrameFunctionalGroupsSequence:
-        identified = groups.get("SegmentIdentificationSequence")
+    for number, groups in enumerate(segmentation.PerFrameFunctionalGroupsSequence, 1):
+        # Of a single segment all frames share it.
+        identified = functional_group(segmentation, number, "SegmentIdentificationSequence")
         (image,) = groups.DerivationImageSequence[0].SourceImageSequence
         # Frames of a multi-frame source are numbered from 1 in the order of the slices.
         offset = image.get("ReferencedFrameNumber", 1) - 1
-        segment = identified[0].ReferencedSegmentNumber if identified else 0
+        segment = identified.ReferencedSegmentNumber if identified else 0
         yield segment, slices[image.ReferencedSOPInstanceUID] + offset

@@ -90,6 +90,8 @@ def make_series(folder: Path, geometry: Geometry, modality: str = "CT", seed: in
         dataset.Rows, dataset.Columns = rows, columns
         dataset.PixelSpacing, dataset.SliceThickness = list(geometry.spacing_mm), 3.0
         dataset.SpacingBetweenSlices = 99.0  # often wrong, and never to be believed
+        if modality == "CT":
+            dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
         dataset.ImageOrientationPatient = list(geometry.orientation)
         dataset.ImagePositionPatient = geometry.position(index)
         dataset.PixelData = np.ascontiguousarray(voxels[:, :, index]).tobytes()

@@ -71,7 +71,7 @@ def test_random_damage_to_a_segmentation_never_ends_in_a_traceback(written: tupl
     assert refusals > 5
 
 
-ROWS, BITS, SERIES, INSTANCE = 0x00280010, 0x00280100, 0x0020000E, 0x00080018
+ROWS, BITS, SERIES, INSTANCE, MODALITY = 0x00280010, 0x00280100, 0x0020000E, 0x00080018, 0x00080060
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ ROWS, BITS, SERIES, INSTANCE = 0x00280010, 0x00280100, 0x0020000E, 0x00080018
         (BITS, b"US", b"US\x03\x00\x10\x00\x00"),
         (SERIES, b"UI", b"Z?"),
         (INSTANCE, b"UI", b"Z?"),
+        (MODALITY, b"CS", b"CS\x02\x00\nC"),
         (0x00020000, b"UL", b"UL\x03\x00\x00\x00\x00"),
     ],
     ids=[
@@ -92,6 +93,7 @@ ROWS, BITS, SERIES, INSTANCE = 0x00280010, 0x00280100, 0x0020000E, 0x00080018
         "bits of 3 bytes",
         "VR of series",
         "VR of instance",
+        "line end",
         "group length",
     ],
 )

@@ -186,7 +186,7 @@ def _lose_pixels(dataset: Dataset) -> None:
             ImageError,
             r"frame 4 of segmentation .* has no usable position, orientation or pixel spacing",
         ),
-        (_lose_frames, ImageError, r"frame 13 of segmentation .* has no usable position, orientation or pixel spacing"),
+        (_lose_frames, ImageError, r"segmentation .* describes 12 frames; expected 20, its number of frames"),
         (_lose_pixels, ImageError, r"cannot be decoded after frame 0 \(it has \d+ bytes of pixels, and 12 frames take"),
         (lambda dataset: dataset.pop("SegmentationType"), ImageError, r"is of the type None; expected one of BINARY"),
         (lambda dataset: dataset.pop("SegmentSequence"), ImageError, r"has no SegmentSequence; copy it again"),
@@ -287,3 +287,14 @@ def test_a_segmentation_is_read_for_a_series_with_made_up_slices(tmp_path: Path)
     made.frames[2].path.unlink()
     source = read_dicom_series(tmp_path / "series", allow=("gap",))
     np.testing.assert_array_equal(read_dicom_seg(tmp_path / "seg.dcm", source).masks, masks)
+
+
+@pytest.mark.parametrize("largest", [255, 200, 1])
+def test_fractions_are_parts_of_the_largest_value(tmp_path: Path, largest: int) -> None:
+    source = make_series(tmp_path, AXIAL)
+    steps = np.random.default_rng(3).integers(0, largest + 1, (1, *AXIAL.shape))
+    path = tmp_path / "seg.dcm"
+    write_dicom_seg(path, steps / 255, source, SEGMENTS[:1], kind="fractional", algorithm=ALGORITHM)
+    change_file(path, lambda dataset: setattr(dataset, "MaximumFractionalValue", largest))
+    found = read_dicom_seg(path, source, layout="segments").masks
+    np.testing.assert_allclose(found, steps / largest, rtol=1e-6)
