@@ -78,7 +78,7 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--all-series", action="store_true", help="all series of the folders")
     volumes.add_argument(
         "--allow", action="append", default=[], metavar="REPAIR",
-        help="a repair of DICOM series that may be made, and is recorded then: duplicate, empty-file, gap, interleaved, "
+        help="a repair of DICOM series that may be made, and is recorded: duplicate, empty-file, gap, interleaved, "
         "localizer, monochrome1-invert, monochrome1-keep, rescale, slice-spacing or tilt; may be given several times",
     )  # fmt: skip
 
