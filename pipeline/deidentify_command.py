@@ -54,7 +54,7 @@ def add_parser(commands: _Commands) -> None:
 
 
 def _deidentify(options: argparse.Namespace) -> None:
-    from .formats import (
+    from .deidentification import (
         DeidentificationKey,
         DeidentificationOptions,
         DeidentificationPlan,

@@ -1,13 +1,5 @@
 """Image files in and segmentations out. Axis order is (row, column), and (row, column, slice) for volumes."""
 
-from .deidentify_dataset import DeidentifiedInstance as DeidentifiedInstance
-from .deidentify_dataset import deidentify_dataset as deidentify_dataset
-from .deidentify_folder import DeidentificationPlan as DeidentificationPlan
-from .deidentify_folder import deidentify_folder as deidentify_folder
-from .deidentify_key import DeidentificationKey as DeidentificationKey
-from .deidentify_options import DeidentificationOptions as DeidentificationOptions
-from .deidentify_record import DeidentificationCounts as DeidentificationCounts
-from .deidentify_record import write_left_out as write_left_out
 from .dicom_files import DicomFile as DicomFile
 from .dicom_files import DicomFolder as DicomFolder
 from .dicom_files import SeriesListing as SeriesListing

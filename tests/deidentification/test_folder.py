@@ -19,8 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from pipeline.errors import ImageError, MissingFileError, OutputError
-from pipeline.formats import (
+from pipeline.deidentification import (
     DeidentificationCounts,
     DeidentificationKey,
     DeidentificationOptions,
@@ -28,8 +27,9 @@ from pipeline.formats import (
     deidentify_folder,
     write_left_out,
 )
-from pipeline.formats.deidentify_admission import BURNED_IN
-from pipeline.formats.deidentify_profile import confidentiality_profile
+from pipeline.deidentification.admission import BURNED_IN
+from pipeline.deidentification.profile import confidentiality_profile
+from pipeline.errors import ImageError, MissingFileError, OutputError
 
 KEY = DeidentificationKey(b"k" * 32)
 # PACS number, accession, names in three alphabets, dates as they stand in attributes and as people write them.

@@ -16,12 +16,12 @@ import pydicom
 from tqdm.auto import tqdm
 
 from ..errors import ImageError, MissingFileError, OutputError, PipelineError
-from .deidentify_admission import CLOSED, DAMAGED, NOT_DICOM, class_name, reason_to_leave_out
-from .deidentify_dataset import DeidentifiedInstance, deidentify_dataset, text_of
-from .deidentify_key import DeidentificationKey
-from .deidentify_options import DeidentificationOptions
-from .deidentify_record import RECORD_NAME, DeidentificationCounts
-from .quiet_dicom import quiet_dicom
+from ..formats.quiet_dicom import quiet_dicom
+from .admission import CLOSED, DAMAGED, NOT_DICOM, class_name, reason_to_leave_out
+from .dataset import DeidentifiedInstance, deidentify_dataset, text_of
+from .key import DeidentificationKey
+from .options import DeidentificationOptions
+from .record import RECORD_NAME, DeidentificationCounts
 
 _SAME_INSTANCE = "another file of the same SOP Instance UID with other content"
 _COPY = "copy of a file that was written"

@@ -1,7 +1,7 @@
 """Table E.1-1 of PS3.15: which action the confidentiality profile asks for on each attribute.
 
-The table is `deidentify_profile.json`; both data files begin with where they come from. Where an action depends on the
-type of the attribute in the IOD ("X unless Z or D is required"), `deidentify_types.json` tells the type.
+The table is `profile.json`; both data files begin with where they come from. Where an action depends on the
+type of the attribute in the IOD ("X unless Z or D is required"), `types.json` tells the type.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def is_graphics_group(tag: int) -> bool:
 @functools.cache
 def confidentiality_profile() -> ConfidentialityProfile:
     """Return the table that this package ships."""
-    table, types = _data("deidentify_profile.json"), _data("deidentify_types.json")
+    table, types = _data("profile.json"), _data("types.json")
     rows = {tag: row for tag, row in table["attributes"].items() if "x" not in tag}
     return ConfidentialityProfile(table["about"]["edition"], rows, types["types"])
 

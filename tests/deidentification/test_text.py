@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from pipeline.formats.deidentify_profile import confidentiality_profile
-from pipeline.formats.deidentify_terms import IdentifyingTerms
-from pipeline.formats.deidentify_text import clean_text, is_known_word
+from pipeline.deidentification.profile import confidentiality_profile
+from pipeline.deidentification.terms import IdentifyingTerms
+from pipeline.deidentification.text import clean_text, is_known_word
 
 
 def _terms(**values: str) -> IdentifyingTerms:

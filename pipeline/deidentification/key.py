@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError, MissingFileError
-from .whole_file import whole_file
+from ..formats.whole_file import whole_file
 
 SHORTEST_KEY_BYTES = 32
 _LONGEST_KEY_BYTES = 4096

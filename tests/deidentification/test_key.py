@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
+from pipeline.deidentification import DeidentificationKey
 from pipeline.errors import ConfigError, MissingFileError, OutputError
-from pipeline.formats import DeidentificationKey
 
 KEY, OTHER = DeidentificationKey(b"k" * 32), DeidentificationKey(b"o" * 32)
 

@@ -11,8 +11,8 @@ from typing import Final
 from pydicom.dataelem import DataElement
 from pydicom.valuerep import PersonName
 
-from .deidentify_dates import shifted
-from .deidentify_profile import ConfidentialityProfile
+from .dates import shifted
+from .profile import ConfidentialityProfile
 
 _SHORTEST_NAME: Final = 3
 _SHORTEST_ID: Final = 4

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from .deidentify_key import DeidentificationKey
+from .key import DeidentificationKey
 
 REMOVED: Final = "REMOVED"
 _CODING_SCHEME_DESIGNATOR: Final = 0x00080102

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydicom.sr.codedict import codes
 
-from .deidentify_terms import IdentifyingTerms
+from .terms import IdentifyingTerms
 
 # Context groups of PS3.16 whose words are kept: anatomic regions, regions in CT and MR, laterality, views, and tissues.
 _CONTEXT_GROUPS: Final = ("CID4", "CID4009", "CID4030", "CID4031", "CID244", "CID4010", "CID7166")

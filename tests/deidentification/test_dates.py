@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.formats.deidentify_dates import is_written_as, shifted
+from pipeline.deidentification.dates import is_written_as, shifted
 
 
 @given(st.dates(date(12, 1, 1)), st.dates(date(12, 1, 1)), st.integers(366, 4017))

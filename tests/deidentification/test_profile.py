@@ -10,7 +10,7 @@ import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
 from pydicom.datadict import tag_for_keyword
 
-from pipeline.formats.deidentify_profile import confidentiality_profile, is_graphics_group
+from pipeline.deidentification.profile import confidentiality_profile, is_graphics_group
 
 PROFILE = confidentiality_profile()
 CODES = {

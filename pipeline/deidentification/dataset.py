@@ -20,14 +20,14 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 from pydicom.valuerep import PersonName
 
-from .deidentify_dates import is_written_as, shifted
-from .deidentify_key import DeidentificationKey
-from .deidentify_options import DeidentificationOptions
-from .deidentify_profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
-from .deidentify_terms import IdentifyingTerms
-from .deidentify_text import clean_text, is_known_word
-from .deidentify_values import REMOVED, dummy_element, empty_element
-from .quiet_dicom import quiet_dicom
+from ..formats.quiet_dicom import quiet_dicom
+from .dates import is_written_as, shifted
+from .key import DeidentificationKey
+from .options import DeidentificationOptions
+from .profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
+from .terms import IdentifyingTerms
+from .text import clean_text, is_known_word
+from .values import REMOVED, dummy_element, empty_element
 
 UNREADABLE: Final = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, EOFError),

@@ -21,9 +21,9 @@ from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pipeline.formats import DeidentificationKey, DeidentificationOptions, deidentify_dataset
-from pipeline.formats.deidentify_dates import shifted
-from pipeline.formats.deidentify_profile import confidentiality_profile
+from pipeline.deidentification import DeidentificationKey, DeidentificationOptions, deidentify_dataset
+from pipeline.deidentification.dates import shifted
+from pipeline.deidentification.profile import confidentiality_profile
 
 KEY = DeidentificationKey(b"k" * 32)
 ROWS = confidentiality_profile().rows

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from .deidentify_key import DeidentificationKey
-from .deidentify_options import DeidentificationOptions
-from .deidentify_profile import confidentiality_profile
-from .whole_file import whole_file
+from ..formats.whole_file import whole_file
+from .key import DeidentificationKey
+from .options import DeidentificationOptions
+from .profile import confidentiality_profile
 
 RECORD_NAME = "deidentification.json"
 

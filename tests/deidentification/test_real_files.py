@@ -19,15 +19,15 @@ from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
-from pipeline.errors import ImageError
-from pipeline.formats import (
+from pipeline.deidentification import (
     DeidentificationCounts,
     DeidentificationKey,
     DeidentificationOptions,
     DeidentificationPlan,
     deidentify_folder,
 )
-from pipeline.formats.deidentify_profile import confidentiality_profile, is_graphics_group
+from pipeline.deidentification.profile import confidentiality_profile, is_graphics_group
+from pipeline.errors import ImageError
 from pipeline.formats.quiet_dicom import quiet_dicom
 
 KEY = DeidentificationKey(b"k" * 32)
