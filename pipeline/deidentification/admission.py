@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
-from .dataset import STANDARD_ROOT, UNREADABLE, text_of
+from .elements import STANDARD_ROOT, UNREADABLE, text_of
 
 NOT_DICOM: Final = "no DICOM file (no DICM at byte 128)"
 CLOSED: Final = "cannot be opened"

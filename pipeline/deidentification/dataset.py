@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Final
 
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.errors import BytesLengthException
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
-from pydicom.valuerep import PersonName
 
 from ..formats.quiet_dicom import quiet_dicom
 from .dates import is_written_as, shifted
+from .elements import PIXELS, TEXT_VRS, all_elements, has_vr_of_dictionary, readable, text_of
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
 from .profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
@@ -29,23 +24,14 @@ from .terms import IdentifyingTerms
 from .text import clean_text, is_known_word
 from .values import REMOVED, dummy_element, empty_element
 
-UNREADABLE: Final = (
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, EOFError),
-    *(LookupError, RecursionError, struct.error, OSError, BytesLengthException),
-)
-"""What pydicom raises over bytes in memory that are not what they should be; `OSError` where a tag is cut short."""
-STANDARD_ROOT: Final = "1.2.840.10008."
 # Registered once for this program, as PS3.5 B.2 allows: a UUID, version 4.
 IMPLEMENTATION_CLASS_UID: Final = "2.25.329121618613028973944328334199474585067"
 IMPLEMENTATION_VERSION_NAME: Final = "UNET_PIPELINE"
 METHOD: Final = "unet-pipeline; DICOM PS3.15 Annex E Basic Profile"
 
 _STANDARD_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4})+")
-_PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _PATIENT: Final = (0x00100010, 0x00100020)
-_TEXT_VRS: Final = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT")
-_BYTES_VRS: Final = ("OB", "OW", "OD", "OF", "OL", "OV")
 # Coding schemes that anyone can look up (PS3.16 8); items of others may hold codes that a hospital made.
 _PUBLIC_SCHEMES: Final = {"DCM", "SCT", "SRT", "SNM3", "99SDM", "LN", "UCUM", "FMA", "RADLEX", "NCIt", "UMLS", "I10"}
 # What was cleaned before stays cleaned (CID 7050): pixel data, recognizable visual features.
@@ -113,7 +99,7 @@ class _Run:
         self.identity = self.patient_id or self._without_patient_id()
         self.repeated = 0
         self.terms = IdentifyingTerms.of(
-            _all_elements(source), self.profile, uids=not options.retain_uids, dates=options.dates != "full"
+            all_elements(source), self.profile, uids=not options.retain_uids, dates=options.dates != "full"
         )
 
     def instance(self) -> DeidentifiedInstance:
@@ -165,7 +151,7 @@ class _Run:
         for tag in sorted(old.keys()):
             if tag.is_private or tag.element == 0 or is_graphics_group(tag) or not dictionary_has_tag(tag):
                 continue
-            element = _readable(old, tag)
+            element = readable(old, tag)
             if element is None:
                 self._replace_unreadable(new, tag, sop_class)
                 continue
@@ -176,7 +162,7 @@ class _Run:
 
     def _element(self, element: DataElement, old: Dataset, sop_class: str | None) -> DataElement | None:
         """Return what becomes of an element; None where it is removed."""
-        if element.tag in _PIXELS and sop_class is not None:
+        if element.tag in PIXELS and sop_class is not None:
             return element
         if element.tag in _PATIENT and not element.is_empty:
             own = text_of(old, "PatientID")
@@ -247,7 +233,7 @@ class _Run:
             moved = [shifted(value, element.VR, days) for value in values]
             if None not in moved:
                 return DataElement(element.tag, element.VR, moved)
-        if element.VR in _TEXT_VRS and element.VR not in ("AE", "CS", "UR"):
+        if element.VR in TEXT_VRS and element.VR not in ("AE", "CS", "UR"):
             cleaned = clean_text(" ".join(values), self.terms)
             if cleaned:
                 return DataElement(element.tag, element.VR, cleaned)
@@ -266,12 +252,12 @@ class _Run:
 
     def _unlisted(self, element: DataElement) -> DataElement | None:
         """Keep what the profile does not name, unless it repeats an identifier or cannot be looked into."""
-        if element.VR == "UN" or not _has_vr_of_dictionary(element):
+        if element.VR == "UN" or not has_vr_of_dictionary(element):
             return None
         if element.tag == _SPECIFIC_CHARACTER_SET:
             values = element.value if element.VM > 1 else [element.value]
             return element if all(value in python_encoding for value in values) else None
-        if element.VR in _TEXT_VRS and self._repeats(element):
+        if element.VR in TEXT_VRS and self._repeats(element):
             self.repeated += 1
             return dummy_element(element, self.key)
         if isinstance(element.value, bytes) and self.terms.found_in_bytes(element.value):
@@ -295,65 +281,6 @@ class _Run:
 
 class _NothingToKeepError(Exception):
     """Nothing of a value can be kept as an option of the profile would have it; the basic profile applies."""
-
-
-def text_of(dataset: Dataset, keyword: str) -> str:
-    """Return the value of an element as text without padding; empty where there is none or it cannot be read."""
-    try:
-        value = dataset.get(keyword)
-    except UNREADABLE:
-        return ""
-    return "" if value is None else str(value).strip(" \0")
-
-
-def _readable(dataset: Dataset, tag: BaseTag) -> DataElement | None:
-    """Return an element, or None where its bytes are not what its VR says.
-
-    Where they are not, pydicom may try other VRs: then a number is a text.
-    """
-    try:
-        element = dataset[tag]
-        if element.is_empty:
-            return element
-        several = element.VR != "SQ" and isinstance(element.value, (list, MultiValue))
-        values = element.value if several else [element.value]
-    except UNREADABLE:
-        return None
-    return element if all(isinstance(value, _types_of(element.VR)) for value in values) else None
-
-
-def _types_of(vr: str) -> tuple[type, ...]:
-    """Return how pydicom gives values of a VR."""
-    if vr in _BYTES_VRS or vr == "UN":
-        return (bytes,)
-    if vr in ("PN", "SQ"):
-        return (PersonName,) if vr == "PN" else (Sequence,)
-    if vr in ("DS", "IS", "AT", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"):
-        return (int, float, Decimal)
-    # One of two VRs, told by another element: bytes until it is told.
-    return (int, bytes) if " or " in vr else (str,)
-
-
-def _all_elements(dataset: Dataset) -> Iterator[DataElement]:
-    """Give every element that can be read, also those within sequences."""
-    for tag in tuple(dataset.keys()):
-        if tag.is_private or tag in _PIXELS:
-            continue
-        element = _readable(dataset, tag)
-        if element is None:
-            continue
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _all_elements(item)
-        else:
-            yield element
-
-
-def _has_vr_of_dictionary(element: DataElement) -> bool:
-    """Tell whether a text stands where the standard has a text: free text in the field of a number is no number."""
-    if element.VR not in (*_TEXT_VRS, "AS"):
-        return True
-    return dictionary_VR(element.tag) in (*_TEXT_VRS, "PN", "UN")
 
 
 def _code_item(code: tuple[str, str]) -> Dataset:

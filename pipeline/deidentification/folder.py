@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from ..errors import ImageError, MissingFileError, OutputError, PipelineError
 from ..formats.quiet_dicom import quiet_dicom
 from .admission import CLOSED, DAMAGED, NOT_DICOM, class_name, reason_to_leave_out
-from .dataset import DeidentifiedInstance, deidentify_dataset, text_of
+from .dataset import DeidentifiedInstance, deidentify_dataset
+from .elements import text_of
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
 from .record import RECORD_NAME, DeidentificationCounts
