@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from ..formats.quiet_dicom import quiet_dicom
 from .dates import is_written_as, shifted
 from .elements import PIXELS, TEXT_VRS, all_elements, has_vr_of_dictionary, readable, text_of
+from .identity import PatientHeader
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
 from .profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
@@ -63,7 +64,7 @@ class DeidentifiedInstance:
 
 
 def deidentify_dataset(
-    source: FileDataset, key: DeidentificationKey, options: DeidentificationOptions
+    source: FileDataset, key: DeidentificationKey, options: DeidentificationOptions, *, identity: str | None = None
 ) -> DeidentifiedInstance:
     """De-identify one instance; the source stays as it is, and so does every byte of the pixel data.
 
@@ -76,6 +77,7 @@ def deidentify_dataset(
         source: The instance, with SOP Class UID and SOP Instance UID in the dataset or in its file meta information.
         key: What pseudonyms, UIDs and the shift of dates are derived from.
         options: The options of the profile.
+        identity: Who the patient is, from `Identities`; None to go by this instance alone.
 
     Returns:
         The instance without the identity of the patient.
@@ -84,19 +86,21 @@ def deidentify_dataset(
         DICOM PS3.15, E.1.1 (what a de-identifier shall do), E.2 (the profile), E.3.5, E.3.6 and E.3.9 (the options).
     """
     with quiet_dicom():
-        return _Run(source, key, options).instance()
+        return _Run(source, key, options, identity).instance()
 
 
 class _Run:
     """The de-identification of one instance."""
 
-    def __init__(self, source: FileDataset, key: DeidentificationKey, options: DeidentificationOptions) -> None:
+    def __init__(
+        self, source: FileDataset, key: DeidentificationKey, options: DeidentificationOptions, identity: str | None
+    ) -> None:
         self.source, self.key, self.options = source, key, options
         self.profile: ConfidentialityProfile = confidentiality_profile()
         self.sop_class: str = text_of(source, "SOPClassUID") or text_of(source.file_meta, "MediaStorageSOPClassUID")
         self.sop_instance = text_of(source, "SOPInstanceUID") or text_of(source.file_meta, "MediaStorageSOPInstanceUID")
-        self.patient_id = text_of(source, "PatientID")
-        self.identity = self.patient_id or self._without_patient_id()
+        self.patient = PatientHeader.of(source)
+        self.identity = self.patient.identity if identity is None else identity
         self.repeated = 0
         self.terms = IdentifyingTerms.of(
             all_elements(source), self.profile, uids=not options.retain_uids, dates=options.dates != "full"
@@ -123,15 +127,9 @@ class _Run:
             self.key.file_name("study", study),
             self.key.file_name("series", series),
             self.key.file_name("instance", self.sop_instance),
-            bool(self.patient_id),
+            bool(self.patient.patient_id),
             self.repeated,
         )
-
-    def _without_patient_id(self) -> str:
-        """Tell patients without an id apart: by name and birth date, and without a name by the study."""
-        name = text_of(self.source, "PatientName")
-        birth = text_of(self.source, "PatientBirthDate")
-        return f"name\0{name}\0{birth}" if name else f"study\0{text_of(self.source, 'StudyInstanceUID')}"
 
     def _declare(self, new: Dataset) -> None:
         """Say what was done (E.1.1, and (0028,0303) in E.2 and E.3.6)."""
@@ -165,8 +163,9 @@ class _Run:
         if element.tag in PIXELS and sop_class is not None:
             return element
         if element.tag in _PATIENT and not element.is_empty:
-            own = text_of(old, "PatientID")
-            return DataElement(element.tag, element.VR, self.key.patient(own or self.identity))
+            own = PatientHeader.of(old)
+            same = own.patient_id in ("", self.patient.patient_id) and own.issuer in ("", self.patient.issuer)
+            return DataElement(element.tag, element.VR, self.key.patient(self.identity if same else own.identity))
         action = self.profile.action(element.tag, element.VR, self.options.columns, sop_class)
         try:
             return self._applied(action, element)

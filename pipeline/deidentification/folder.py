@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
+import pydicom.misc
 from tqdm.auto import tqdm
 
 from ..errors import ImageError, MissingFileError, OutputError, PipelineError
@@ -20,12 +22,14 @@ from ..formats.quiet_dicom import quiet_dicom
 from .admission import CLOSED, DAMAGED, NOT_DICOM, class_name, reason_to_leave_out
 from .dataset import DeidentifiedInstance, deidentify_dataset
 from .elements import text_of
+from .identity import HEADER_KEYWORDS, Identities, PatientHeader
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
 from .record import RECORD_NAME, DeidentificationCounts
 
 _SAME_INSTANCE = "another file of the same SOP Instance UID with other content"
 _COPY = "copy of a file that was written"
+_WHOSE = "without Patient ID, in a study of several patients or of another"
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,10 @@ def deidentify_folder(
     digests: dict[Path, bytes] = {}
     try:
         staging.mkdir()
+        identities = _identities(plan.files, progress)
         for path in tqdm(plan.files, desc="de-identifying", unit="file", disable=not progress, leave=False):
             with quiet_dicom():
-                reason = _deidentify_file(path, staging, key, options, counts, digests)
+                reason = _deidentify_file(path, staging, key, options, identities, counts, digests)
             if reason is not None:
                 counts.left_out[reason] += 1
                 if left_out is not None:
@@ -160,6 +165,7 @@ def _deidentify_file(
     staging: Path,
     key: DeidentificationKey,
     options: DeidentificationOptions,
+    identities: Identities,
     counts: DeidentificationCounts,
     digests: dict[Path, bytes],
 ) -> str | None:
@@ -176,7 +182,10 @@ def _deidentify_file(
         reason = reason_to_leave_out(dataset)
         if reason is not None:
             return reason
-        instance = deidentify_dataset(dataset, key, options)
+        identity = identities.of(PatientHeader.of(dataset))
+        if identity is None:
+            return _WHOSE
+        instance = deidentify_dataset(dataset, key, options, identity=identity)
         content = _encoded(instance)
     except MemoryError:
         raise
@@ -191,7 +200,21 @@ def _deidentify_file(
     _write(place, content)
     digests[place] = digest
     _count(instance, counts)
+    if identities.is_ambiguous(identity):
+        counts.ambiguous_patients.add(instance.patient)
     return None
+
+
+def _identities(files: Sequence[Path], progress: bool) -> Identities:
+    """Read who the patients are, from every header that can be read."""
+    identities = Identities()
+    for path in tqdm(files, desc="reading headers", unit="file", disable=not progress, leave=False):
+        with quiet_dicom(), contextlib.suppress(Exception):
+            # Damaged files are counted when their turn comes; a traceback would quote them.
+            if path.is_file() and pydicom.misc.is_dicom(path):
+                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_KEYWORDS))
+                identities.add(PatientHeader.of(header))
+    return identities
 
 
 def _count(instance: DeidentifiedInstance, counts: DeidentificationCounts) -> None:

@@ -31,6 +31,7 @@ class DeidentificationCounts:
         burned_in_no: Written instances that say that no annotation is burned in.
         burned_in_not_stated: Written instances that do not say so, by the name of their SOP class.
         without_patient_id: Written instances whose source says no Patient ID.
+        ambiguous_patients: Pseudonyms of those whose Patient ID stands with several names or birth dates.
         repeated_identifiers: Values that were cleared because they repeat an identifier.
     """
 
@@ -43,7 +44,14 @@ class DeidentificationCounts:
     burned_in_no: int = 0
     burned_in_not_stated: Counter[str] = field(default_factory=Counter)
     without_patient_id: int = 0
+    ambiguous_patients: set[str] = field(default_factory=set)
     repeated_identifiers: int = 0
+
+    @property
+    def studies_of_several_patients(self) -> int:
+        """How many studies have files of more than one pseudonym."""
+        patients = Counter(study for _, study in self.studies)
+        return sum(number > 1 for number in patients.values())
 
     def record(self, key: DeidentificationKey, options: DeidentificationOptions) -> dict[str, Any]:
         """Return what is kept beside the files: program, profile, options and numbers, and no identifier."""
@@ -68,6 +76,8 @@ class DeidentificationCounts:
             "series": len(self.series),
             "burned_in_annotation": {"NO": self.burned_in_no, "not_stated": _sorted(self.burned_in_not_stated)},
             "files_without_patient_id": self.without_patient_id,
+            "patients_with_several_names_or_birth_dates": len(self.ambiguous_patients),
+            "studies_of_several_patients": self.studies_of_several_patients,
             "repeated_identifiers_cleared": self.repeated_identifiers,
         }
 
@@ -87,9 +97,17 @@ class DeidentificationCounts:
             )
         if self.without_patient_id:
             lines.append(
-                f"{_counted(self.without_patient_id, 'file')} without a Patient ID: told apart by name and birth date, "
-                "or by study"
+                f"{_counted(self.without_patient_id, 'file')} without a Patient ID: of the patient of their study, "
+                "else told apart by name and birth date, or by study"
             )
+        if self.ambiguous_patients:
+            lines.append(
+                f"{_counted(len(self.ambiguous_patients), 'Patient ID')} with several names or birth dates: one "
+                "pseudonym each; make sure that each is one person"
+            )
+        if self.studies_of_several_patients:
+            studies = _counted(self.studies_of_several_patients, "study", "studies")
+            lines.append(f"{studies} of several Patient IDs: a pseudonym for each of them")
         if self.repeated_identifiers:
             lines.append(f"{_counted(self.repeated_identifiers, 'value')} cleared that repeat an identifier")
         return lines

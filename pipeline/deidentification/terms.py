@@ -30,7 +30,7 @@ class IdentifyingTerms:
     """Names, ids, institutions and dates of an instance.
 
     Attributes:
-        words: In the form that `_plain` gives: no accents, no case.
+        words: In the form that `plain` gives: no accents, no case.
         uids: Whether UIDs in texts count, except those of the standard itself.
         dates: Whether days in texts count, such as 12.03.1961, also those that no attribute says.
     """
@@ -70,12 +70,12 @@ class IdentifyingTerms:
                         words.update(_date_words(text, element.VR))
                 elif element.VR in _IDENTIFIER_VRS and profile.is_identifier(element.tag):
                     shortest = _SHORTEST_NAME if element.tag == _PATIENT_ID else _SHORTEST_ID
-                    words.update(line for line in map(_plain, text.splitlines()) if len(line) >= shortest)
+                    words.update(line for line in map(plain, text.splitlines()) if len(line) >= shortest)
         return cls(frozenset(words), uids, dates)
 
     def found_in(self, text: str) -> bool:
         """Tell whether any of the terms stands in a text, in any case and with or without accents."""
-        if self._pattern is not None and self._pattern.search(_plain(text)):
+        if self._pattern is not None and self._pattern.search(plain(text)):
             return True
         if self.dates and _DAY.search(text):
             return True
@@ -84,7 +84,7 @@ class IdentifyingTerms:
     def found_in_bytes(self, content: bytes) -> bool:
         """Tell whether any of the longer terms stands in bytes, in UTF-8 or Latin-1."""
         longer = [word for word in self.words if len(word) >= _SHORTEST_INSIDE_WORDS]
-        texts = [_plain(content.decode(encoding, errors="ignore")) for encoding in ("utf-8", "latin-1")]
+        texts = [plain(content.decode(encoding, errors="ignore")) for encoding in ("utf-8", "latin-1")]
         return any(word in text for word in longer for text in texts)
 
 
@@ -95,7 +95,7 @@ def _anywhere_or_alone(word: str) -> str:
     return rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text without case and accents, and with single spaces."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return " ".join("".join(letter for letter in decomposed if not unicodedata.combining(letter)).split())
@@ -104,7 +104,7 @@ def _plain(text: str) -> str:
 def _name_words(text: str) -> Iterable[str]:
     """Give the parts of a person's name in all its representations."""
     components = PersonName(text).components if text else ()
-    for word in re.split(r"[\s^=.,;]+", _plain(" ".join(components))):
+    for word in re.split(r"[\s^=.,;]+", plain(" ".join(components))):
         # Two ideographs are a name; two Latin letters are a word of any language.
         if len(word) >= (_SHORTEST_NAME if word.isascii() else 2):
             yield word

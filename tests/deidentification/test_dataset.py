@@ -90,7 +90,7 @@ def _instance(elements: list[DataElement], nested: list[DataElement], nesting: t
 def _deidentified(source: FileDataset, options: DeidentificationOptions | None = None) -> Dataset:
     """De-identify and read back; what is written must be valid for pydicom, which raises over bad values."""
     before = copy.deepcopy(source)
-    new = deidentify_dataset(source, KEY, options or DeidentificationOptions()).dataset
+    new = deidentify_dataset(source, KEY, options or DeidentificationOptions(), identity=PATIENT_ID).dataset
     assert source == before
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, new, enforce_file_format=True)
