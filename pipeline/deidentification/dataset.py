@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +15,7 @@ from pydicom.uid import UID
 
 from ..formats.quiet_dicom import quiet_dicom
 from .dates import is_written_as, shifted
-from .elements import PIXELS, TEXT_VRS, all_elements, has_vr_of_dictionary, readable, text_of
+from .elements import PIXELS, STANDARD_UID, TEXT_VRS, all_elements, has_vr_of_dictionary, readable, text_of
 from .identity import PatientHeader
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
@@ -30,7 +29,6 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.329121618613028973944328334199474585067"
 IMPLEMENTATION_VERSION_NAME: Final = "UNET_PIPELINE"
 METHOD: Final = "unet-pipeline; DICOM PS3.15 Annex E Basic Profile"
 
-_STANDARD_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4})+")
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _PATIENT: Final = (0x00100010, 0x00100020)
 # Coding schemes that anyone can look up (PS3.16 8); items of others may hold codes that a hospital made.
@@ -216,7 +214,7 @@ class _Run:
         if action == "U":
             values = [self._uid(value) for value in values]
         elif action is None and not self.options.retain_uids:
-            values = [value if _STANDARD_UID.fullmatch(value) else self.key.uid(value) for value in values]
+            values = [value if STANDARD_UID.fullmatch(value) else self.key.uid(value) for value in values]
         return DataElement(element.tag, "UI", values)
 
     def _uid(self, uid: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,7 +22,7 @@ UNREADABLE: Final = (
     *(LookupError, RecursionError, struct.error, OSError, BytesLengthException),
 )
 """What pydicom raises over bytes in memory that are not what they should be; `OSError` where a tag is cut short."""
-STANDARD_ROOT: Final = "1.2.840.10008."
+STANDARD_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4})+")
 PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 TEXT_VRS: Final = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT")
 _BYTES_VRS: Final = ("OB", "OW", "OD", "OF", "OL", "OV")

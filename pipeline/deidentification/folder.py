@@ -25,10 +25,12 @@ from .elements import text_of
 from .identity import HEADER_KEYWORDS, Identities, PatientHeader
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
-from .record import RECORD_NAME, DeidentificationCounts
+from .record import RECORD_NAME, DeidentificationCounts, read_earlier_runs
 
 _SAME_INSTANCE = "another file of the same SOP Instance UID with other content"
 _COPY = "copy of a file that was written"
+_CLOSED_FOLDER = "folder that cannot be opened"
+_LINKED_FOLDER = "link to a folder"
 _WHOSE = "without Patient ID, in a study of several patients or of another"
 
 
@@ -39,12 +41,14 @@ class DeidentificationPlan:
     Attributes:
         source: Folder (or one file) that is read.
         target: Folder that is written.
-        files: All files of the source, in the order of their paths; links to folders are not followed.
+        files: All files of the source, in the order of their paths.
+        not_searched: Folders whose files are not among them, and why.
     """
 
     source: Path
     target: Path
     files: tuple[Path, ...] = field(repr=False)
+    not_searched: tuple[tuple[str, Path], ...] = field(default=(), repr=False)
 
     @classmethod
     def checked(
@@ -91,10 +95,14 @@ class DeidentificationPlan:
             raise OutputError(f"cannot write {target}: folder {target.parent} does not exist; create it first")
         if target.exists() and any(target.iterdir()) and not overwrite:
             raise OutputError(f"folder {target} is not empty; pass --force (in Python: overwrite=True) to add to it")
-        files = (source,) if source.is_file() else tuple(_files_below(source))
+        not_searched: list[tuple[str, Path]] = []
+        files = (source,) if source.is_file() else tuple(_files_below(source, not_searched))
         if not files:
-            raise ImageError(f"folder {source} holds no files; expected DICOM files; check the path")
-        return cls(source, target, files)
+            raise ImageError(
+                f"folder {source} holds no files that can be read; expected DICOM files; check the path and the "
+                "permissions"
+            )
+        return cls(source, target, files, tuple(not_searched))
 
 
 def deidentify_folder(
@@ -108,7 +116,8 @@ def deidentify_folder(
     """De-identify every image of a folder; `deidentify_dataset` says how, `reason_to_leave_out` which.
 
     Files become `PATIENT/STUDY/SERIES/INSTANCE.dcm`, named by pseudonyms that the key gives; no name of the source
-    appears anywhere. Beside them lies `deidentification.json`: options, numbers and the version of the program. The
+    appears anywhere. Beside them lies `deidentification.json`: options, numbers and the version of the program; where
+    a run adds to the folder of an earlier one, also what that one's record said. The
     folder appears when everything is done: after an error or an interruption it is as it was before. The source is
     only read. What pydicom would log or warn about is kept still, since it quotes values.
 
@@ -116,7 +125,7 @@ def deidentify_folder(
         plan: The folders.
         key: What pseudonyms are derived from.
         options: Options of the profile; None for the basic profile alone.
-        left_out: Gets reason and source path of every file that is not written. Paths may name patients.
+        left_out: Gets reason and source path of what is not written or not searched. Paths may name patients.
         progress: Show a progress bar.
 
     Returns:
@@ -124,11 +133,16 @@ def deidentify_folder(
 
     Raises:
         ImageError: If not one file can be written.
+        ConfigError: If the target holds files that were made with another key or with other options.
         OutputError: If the operating system cannot write.
     """
     options = options or DeidentificationOptions()
     counts = DeidentificationCounts(files_read=len(plan.files))
+    counts.not_searched.update(reason for reason, _ in plan.not_searched)
+    if left_out is not None:
+        left_out.extend(plan.not_searched)
     target = plan.target.resolve()
+    earlier_runs = read_earlier_runs(plan.target, key, options)
     staging = target.with_name(f".partial-{secrets.token_hex(4)}")
     digests: dict[Path, bytes] = {}
     try:
@@ -146,7 +160,7 @@ def deidentify_folder(
             raise ImageError(
                 f"{plan.source} holds no image that may be written ({reasons}); expected DICOM images; check the folder"
             )
-        record = json.dumps(counts.record(key, options), indent=2, ensure_ascii=False) + "\n"
+        record = json.dumps(counts.record(key, options) | earlier_runs, indent=2, ensure_ascii=False) + "\n"
         _write(staging / RECORD_NAME, record.encode("utf-8"))
         _publish(staging, target)
     except PipelineError:
@@ -237,9 +251,15 @@ def _encoded(instance: DeidentifiedInstance) -> bytes:
     return stream.getvalue()
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+def _files_below(folder: Path, not_searched: list[tuple[str, Path]]) -> Iterator[Path]:
+    def refused(error: OSError) -> None:
+        not_searched.append((_CLOSED_FOLDER, Path(error.filename)))
+
+    for root, folders, names in os.walk(folder, onerror=refused):
         folders.sort()
+        # Path.is_symlink raises over a path that is too long.
+        links = (Path(root, name) for name in folders if os.path.islink(Path(root, name)))  # noqa: PTH114
+        not_searched.extend((_LINKED_FOLDER, path) for path in links)
         yield from (Path(root, name) for name in sorted(names))
 
 
@@ -257,7 +277,7 @@ def _publish(staging: Path, target: Path) -> None:
             target.rmdir()
         staging.rename(target)
         return
-    for path in _files_below(staging):
+    for path in _files_below(staging, []):
         place = target / path.relative_to(staging)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)

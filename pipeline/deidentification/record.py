@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import stat
 from collections import Counter
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import ConfigError
 from ..formats.whole_file import whole_file
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
@@ -28,6 +31,7 @@ class DeidentificationCounts:
         files_written: Instances that were written.
         patients: Pseudonyms; likewise `studies` and `series`, by the names of their folders.
         left_out: Why files were left out, and how many.
+        not_searched: Why folders were not searched, and how many.
         burned_in_no: Written instances that say that no annotation is burned in.
         burned_in_not_stated: Written instances that do not say so, by the name of their SOP class.
         without_patient_id: Written instances whose source says no Patient ID.
@@ -41,6 +45,7 @@ class DeidentificationCounts:
     studies: set[tuple[str, str]] = field(default_factory=set)
     series: set[tuple[str, str, str]] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
+    not_searched: Counter[str] = field(default_factory=Counter)
     burned_in_no: int = 0
     burned_in_not_stated: Counter[str] = field(default_factory=Counter)
     without_patient_id: int = 0
@@ -64,13 +69,10 @@ class DeidentificationCounts:
                     {"code": code, "scheme": "DCM", "meaning": meaning} for code, meaning in options.codes
                 ],
             },
-            "options": {
-                "retain_uids": options.retain_uids,
-                "dates": options.dates,
-                "clean_descriptors": options.clean_descriptors,
-            },
+            "options": dataclasses.asdict(options),
             "key_fingerprint": key.fingerprint,
             "files": {"read": self.files_read, "written": self.files_written, "left_out": _sorted(self.left_out)},
+            "folders_not_searched": _sorted(self.not_searched),
             "patients": len(self.patients),
             "studies": len(self.studies),
             "series": len(self.series),
@@ -90,6 +92,9 @@ class DeidentificationCounts:
         if self.left_out:
             reasons = "; ".join(f"{number} {reason}" for reason, number in _sorted(self.left_out).items())
             lines.append(f"{_counted(self.left_out.total(), 'file')} not written: {reasons}")
+        if self.not_searched:
+            reasons = "; ".join(f"{number} {reason}" for reason, number in _sorted(self.not_searched).items())
+            lines.append(f"not searched: {reasons}")
         if self.burned_in_not_stated:
             lines.append(
                 f"burned-in annotation: {_counted(self.burned_in_not_stated.total(), 'file')} not stated, "
@@ -111,6 +116,35 @@ class DeidentificationCounts:
         if self.repeated_identifiers:
             lines.append(f"{_counted(self.repeated_identifiers, 'value')} cleared that repeat an identifier")
         return lines
+
+
+def read_earlier_runs(
+    folder: Path, key: DeidentificationKey, options: DeidentificationOptions
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what the record of a folder says of the runs before, under `earlier_runs`; nothing where it has none.
+
+    Raises:
+        ConfigError: If that record cannot be read, or is of another key or of other options: one patient would be
+            there twice.
+    """
+    path = folder / RECORD_NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        made_with = (record.pop("key_fingerprint"), record.pop("options"))
+        earlier = list(record.pop("earlier_runs", ()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as the record of a de-identification; expected the one that an earlier run wrote; "
+            "choose an empty folder"
+        ) from error
+    if made_with != (key.fingerprint, dataclasses.asdict(options)):
+        raise ConfigError(
+            f"{folder} holds files that were made with another key or with other options; expected the same for one "
+            "folder, since each patient has one pseudonym there; pass those, or choose an empty folder"
+        )
+    return {"earlier_runs": [*earlier, record]}
 
 
 def write_left_out(path: str | os.PathLike[str], left_out: Iterable[tuple[str, Path]]) -> None:

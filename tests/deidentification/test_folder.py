@@ -27,9 +27,9 @@ from pipeline.deidentification import (
     deidentify_folder,
     write_left_out,
 )
-from pipeline.deidentification.admission import BURNED_IN
+from pipeline.deidentification.admission import BURNED_IN, RECOGNIZABLE
 from pipeline.deidentification.profile import confidentiality_profile
-from pipeline.errors import ImageError, MissingFileError, OutputError
+from pipeline.errors import ConfigError, ImageError, MissingFileError, OutputError
 
 KEY = DeidentificationKey(b"k" * 32)
 # PACS number, accession, names in three alphabets, dates as they stand in attributes and as people write them.
@@ -240,6 +240,19 @@ def _overlay_in_pixels(dataset: Dataset) -> None:
 
 LEFT_OUT: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "burned in": (lambda dataset: setattr(dataset, "BurnedInAnnotation", "YES"), BURNED_IN),
+    **{
+        f"burned in {value}": (lambda dataset, value=value: setattr(dataset, "BurnedInAnnotation", value), BURNED_IN)
+        for value in ("Y", "JA", "1")
+    },
+    "face": (lambda dataset: setattr(dataset, "RecognizableVisualFeatures", "YES"), RECOGNIZABLE),
+    "photograph": (lambda dataset: setattr(dataset, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.77.1.4"), "photograph"),
+    "text behind the pixels": (
+        lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + b"Wolpertinger"),
+        "more pixel data than the header says",
+    ),
+    "number in the class": (
+        lambda dataset: setattr(dataset, "SOPClassUID", "1.2.840.10008.47114711"), "private SOP class"
+    ),
     "secondary capture": (_secondary_capture, "secondary capture"),
     "report": (_report, "without pixels: Comprehensive SR Storage"),
     "presentation state": (_presentation, "without pixels: Grayscale Softcopy Presentation State Storage"),
@@ -273,6 +286,19 @@ def test_objects_that_the_profile_does_not_cover_are_left_out(
     assert counts.left_out == {reason: 1}
     assert left_out == [(reason, source / "odd")]
     assert len(_read(target)) == counts.files_written == 3
+
+
+def test_what_says_no_and_what_ends_in_zeros_is_written(source: Path, target: Path) -> None:
+    dataset = _identified(7)
+    dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "NO", "NO"
+    dataset.PixelData += bytes(10)
+    _save(dataset, source / "fine")
+    odd = _identified(8)
+    odd.Rows, odd.Columns, odd.BitsAllocated, odd.BitsStored, odd.HighBit = 3, 3, 8, 8, 7
+    odd.PixelData = bytes(range(9)) + b" "
+    _save(odd, source / "odd")
+    counts = _run(source, target)
+    assert (counts.files_written, counts.left_out.total(), counts.burned_in_no) == (5, 0, 1)
 
 
 def test_copies_are_written_once_and_other_content_of_the_same_uid_is_not(source: Path, target: Path) -> None:
@@ -373,6 +399,7 @@ def test_a_target_with_files_is_added_to_only_where_it_is_asked_for(source: Path
     target.mkdir()
     _run(source, target)
     files = _digests(target)
+    first = (target / "deidentification.json").read_text()
     (target / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="--force"):
         _run(source, target)
@@ -383,7 +410,51 @@ def test_a_target_with_files_is_added_to_only_where_it_is_asked_for(source: Path
     deidentify_folder(DeidentificationPlan.checked(source, target, overwrite=True), KEY)
     assert (target / "mine.txt").read_text() == "mine"
     assert len(_read(target)) == 6
+    record = json.loads((target / "deidentification.json").read_text())
+    before = json.loads(first) | {"key_fingerprint": record["key_fingerprint"], "options": record["options"]}
+    assert json.loads(first) == before
+    (earlier,) = record["earlier_runs"]
+    assert earlier.items() <= before.items()
+    assert before.keys() - earlier.keys() == {"key_fingerprint", "options"}
+    deidentify_folder(DeidentificationPlan.checked(source, target, overwrite=True), KEY)
+    assert len(json.loads((target / "deidentification.json").read_text())["earlier_runs"]) == 2
     assert files.items() - _digests(target).items() <= {("deidentification.json", files["deidentification.json"])}
+
+
+def test_nothing_is_added_under_another_key_or_with_other_options(source: Path, target: Path) -> None:
+    _run(source, target)
+    files = _digests(target)
+    plan = DeidentificationPlan.checked(source, target, overwrite=True)
+    with pytest.raises(ConfigError, match="another key"):
+        deidentify_folder(plan, DeidentificationKey(b"o" * 32))
+    with pytest.raises(ConfigError, match="other options"):
+        deidentify_folder(plan, KEY, DeidentificationOptions(dates="modified"))
+    for content in ("{}", "[]", "no json", '{"key_fingerprint": 1, "options": 2, "earlier_runs": 3}'):
+        (target / "deidentification.json").write_text(content)
+        with pytest.raises(ConfigError, match="choose an empty folder"):
+            deidentify_folder(plan, KEY)
+        (target / "deidentification.json").write_text(content)
+    assert files.keys() == _digests(target).keys()
+
+
+def test_folders_that_are_not_searched_are_counted(source: Path, target: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "elsewhere")
+    (source / "link").symlink_to(tmp_path / "elsewhere")
+    # No path may be longer than 4096 characters, so not even root can open the folder at the end of this one.
+    folder = os.open(source, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=folder)
+        folder, outer = os.open("d" * 250, os.O_RDONLY, dir_fd=folder), folder
+        os.close(outer)
+    os.close(folder)
+    left_out: list[tuple[str, Path]] = []
+    counts = deidentify_folder(DeidentificationPlan.checked(source, target), KEY, left_out=left_out)
+    assert counts.files_written == 3
+    assert counts.not_searched == {"folder that cannot be opened": 1, "link to a folder": 1}
+    assert ("link to a folder", source / "link") in left_out
+    assert "not searched: 1 folder that cannot be opened; 1 link to a folder" in counts.lines()
+    record = json.loads((target / "deidentification.json").read_text())
+    assert record["folders_not_searched"] == counts.not_searched
 
 
 def test_an_interrupted_run_leaves_nothing(source: Path, target: Path) -> None:
