@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import OutputError
+
 if TYPE_CHECKING:
     # Subparsers are generic for type checkers only.
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -64,6 +66,7 @@ def _deidentify(options: argparse.Namespace) -> None:
 
     outside = [path for path in (options.key, options.new_key, options.list_left_out) if path is not None]
     plan = DeidentificationPlan.checked(options.source, options.target, overwrite=options.force, kept_outside=outside)
+    _check_new_files([path for path in (options.new_key, options.list_left_out) if path is not None])
     if options.new_key is not None:
         key = DeidentificationKey.create(options.new_key)
     elif options.key is not None:
@@ -76,7 +79,22 @@ def _deidentify(options: argparse.Namespace) -> None:
         clean_descriptors=options.clean_descriptors,
     )
     left_out: list[tuple[str, Path]] = []
-    counts = deidentify_folder(plan, key, chosen, left_out=left_out, progress=True)
+    try:
+        counts = deidentify_folder(plan, key, chosen, left_out=left_out, progress=True)
+    except BaseException:
+        # A key that stands for no files would be in the way of the same command.
+        if options.new_key is not None:
+            options.new_key.unlink()
+        raise
+    print("\n".join([*counts.lines(), f"written: {options.target}"]))
     if options.list_left_out is not None:
         write_left_out(options.list_left_out, left_out)
-    print("\n".join([*counts.lines(), f"written: {options.target}"]))
+
+
+def _check_new_files(paths: list[Path]) -> None:
+    """Refuse files that exist, and one name for two of them, before long work."""
+    from .formats import checked_target
+
+    targets = [checked_target(path) for path in paths]
+    if len(set(targets)) < len(targets):
+        raise OutputError(f"{paths[0]} is given for the key and for the list of files; expected two names")

@@ -14,7 +14,7 @@ from identifier_scan import IdentifierScan
 from pydicom.data import get_testdata_file
 
 from pipeline.cli import command_line_parser
-from pipeline.errors import ConfigError, MissingFileError, OutputError
+from pipeline.errors import ConfigError, ImageError, MissingFileError, OutputError
 
 # Of pydicom's CT_small.dcm: patient, id, hospital, date, root of its UIDs.
 PLANTED = ("CompressedSamples", "1CT1", "JFK IMAGING", "20040119", "1.3.6.1.4.1.5962")
@@ -136,6 +136,32 @@ def test_refusals_come_before_anything_is_written(source: Path, tmp_path: Path) 
     _run(source, target, "--force")
     assert (target / "mine.txt").exists()
     assert len(list(target.rglob("*.dcm"))) == 1
+
+
+def test_files_that_exist_are_refused_before_the_work(source: Path, tmp_path: Path) -> None:
+    listed, key = tmp_path / "left_out.txt", tmp_path / "study.key"
+    listed.write_text("there")
+    with pytest.raises(OutputError, match="already exists"):
+        _run(source, tmp_path / "out", "--new-key", key, "--list-left-out", listed)
+    with pytest.raises(OutputError, match="expected two names"):
+        _run(source, tmp_path / "out", "--new-key", key, "--list-left-out", key)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, "left_out.txt"]
+    assert listed.read_text() == "there"
+
+
+def test_a_failed_run_leaves_no_new_key_and_the_same_command_works_next(source: Path, tmp_path: Path) -> None:
+    image, target, key = source / "CompressedSamples^CT1", tmp_path / "out", tmp_path / "study.key"
+    image.rename(tmp_path / "aside")
+    with pytest.raises(ImageError, match="no image that may be written"):
+        _run(source, target, "--new-key", key)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, "aside"]
+    (tmp_path / "aside").rename(image)
+    _run(source, target, "--new-key", key)
+    assert key.exists()
+    # A key of its own cannot add to a folder of another one, and is not left behind either.
+    with pytest.raises(ConfigError, match="another key"):
+        _run(source, target, "--new-key", tmp_path / "second.key", "--force")
+    assert not (tmp_path / "second.key").exists()
 
 
 def test_unknown_choices_are_refused_by_the_parser(

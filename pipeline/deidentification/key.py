@@ -16,6 +16,8 @@ from ..formats.whole_file import whole_file
 
 SHORTEST_KEY_BYTES = 32
 _LONGEST_KEY_BYTES = 4096
+# Of 64 random hexadecimal digits or 32 random bytes, fewer than one set in a billion has so few different ones.
+_FEWEST_DIFFERENT_BYTES = 8
 # Dates go back by one to eleven years, so that no shifted date lies in the future or in the year of the original.
 _SMALLEST_SHIFT_DAYS = 366
 _SHIFTS = 3652
@@ -41,11 +43,12 @@ class DeidentificationKey:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> DeidentificationKey:
-        """Read a key file: any content of 32 bytes or more; white space at its ends does not count.
+        """Read a key file: any random content of 32 bytes or more; white space at its ends does not count.
 
         Raises:
             MissingFileError: If there is no such file.
-            ConfigError: If the file is too short, too long, no file, cannot be read, or can be read by other users.
+            ConfigError: If the file is too short, too long, a few bytes again and again, no file, cannot be read, or can
+                be read by other users.
         """
         path = Path(path)
         try:
@@ -72,6 +75,11 @@ class DeidentificationKey:
             raise ConfigError(
                 f"key {path} holds {len(secret)} bytes; expected at least {SHORTEST_KEY_BYTES}, drawn at random; "
                 "make one with --new-key FILE"
+            )
+        if len(set(secret)) < _FEWEST_DIFFERENT_BYTES:
+            raise ConfigError(
+                f"key {path} holds {len(set(secret))} different bytes; expected at least {_FEWEST_DIFFERENT_BYTES}, "
+                "drawn at random; make one with --new-key FILE"
             )
         return cls(secret)
 
