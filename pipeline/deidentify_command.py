@@ -20,9 +20,9 @@ def add_parser(commands: _Commands) -> None:
         help="remove the identity of patients from DICOM files",
         description="De-identify DICOM images by the Basic Application Level Confidentiality Profile (DICOM PS3.15 "
         "Annex E): names, ids, dates, institutions, descriptions, private attributes and overlays go, UIDs are "
-        "replaced consistently. Pixels stay as they are: images that say burned-in annotation YES, secondary "
-        "captures, and objects without pixels (reports, presentation states, documents) are left out, and images that "
-        "do not say are counted. IN is only read.",
+        "replaced consistently. Pixels stay as they are: images that say anything but NO of burned-in annotation, "
+        "photographs, secondary captures, and objects without pixels (reports, presentation states, documents) are "
+        "left out, and images that do not say are counted. IN is only read.",
         epilog="example: unet-pipeline data deidentify export anonymous --new-key study.key --retain-dates modified",
     )
     parser.add_argument("source", type=Path, metavar="IN", help="folder of DICOM files, searched to its depths")
@@ -50,8 +50,9 @@ def add_parser(commands: _Commands) -> None:
         help="new file, mode 0600, for the names of the files that are left out and why; names may tell patients",
     )  # fmt: skip
     parser.add_argument(
-        "--force", action="store_true", help="add to OUT where it holds files, replacing same-named ones"
-    )
+        "--force", action="store_true",
+        help="add to OUT where it holds files, replacing same-named ones; needs the key and the options of before",
+    )  # fmt: skip
     parser.set_defaults(command=_deidentify)
 
 
@@ -95,6 +96,9 @@ def _check_new_files(paths: list[Path]) -> None:
     """Refuse files that exist, and one name for two of them, before long work."""
     from .formats import checked_target
 
+    for path in paths:
+        if path.exists():
+            raise OutputError(f"{path} already exists; expected a new file, also with --force; choose another name")
     targets = [checked_target(path) for path in paths]
     if len(set(targets)) < len(targets):
         raise OutputError(f"{paths[0]} is given for the key and for the list of files; expected two names")

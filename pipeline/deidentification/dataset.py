@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,18 +12,19 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
-from pydicom.uid import UID
+from pydicom.uid import RE_VALID_UID, UID
 
 from ..formats.quiet_dicom import quiet_dicom
+from .coded import clean_code, is_public
 from .dates import is_written_as, shifted
-from .elements import PIXELS, STANDARD_UID, TEXT_VRS, all_elements, has_vr_of_dictionary, readable, text_of
+from .elements import NUMBER_VRS, PIXELS, STANDARD_UID, TEXT_VRS, all_elements, has_vr_of_dictionary, readable, text_of
 from .identity import PatientHeader
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
 from .profile import Action, ConfidentialityProfile, confidentiality_profile, is_graphics_group
 from .terms import IdentifyingTerms
-from .text import clean_text, is_known_word
-from .values import REMOVED, dummy_element, empty_element
+from .text import clean_text, is_known_word, is_typed
+from .values import REMOVED, dummy_element, empty_element, without_numbers
 
 # Registered once for this program, as PS3.5 B.2 allows: a UUID, version 4.
 IMPLEMENTATION_CLASS_UID: Final = "2.25.329121618613028973944328334199474585067"
@@ -31,10 +33,12 @@ METHOD: Final = "unet-pipeline; DICOM PS3.15 Annex E Basic Profile"
 
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _PATIENT: Final = (0x00100010, 0x00100020)
-# Coding schemes that anyone can look up (PS3.16 8); items of others may hold codes that a hospital made.
-_PUBLIC_SCHEMES: Final = {"DCM", "SCT", "SRT", "SNM3", "99SDM", "LN", "UCUM", "FMA", "RADLEX", "NCIt", "UMLS", "I10"}
 # What was cleaned before stays cleaned (CID 7050): pixel data, recognizable visual features.
-_LASTING_CODES: Final = {"113101", "113102"}
+_LASTING_CODES: Final = {
+    "113101": "Clean Pixel Data Option",
+    "113102": "Clean Recognizable Visual Features Option",
+}
+_PATIENT_GROUP: Final = 0x0010
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,19 @@ class _Run:
         self.patient = PatientHeader.of(source)
         self.identity = self.patient.identity if identity is None else identity
         self.repeated = 0
+        elements = list(all_elements(source))
         self.terms = IdentifyingTerms.of(
-            all_elements(source), self.profile, uids=not options.retain_uids, dates=options.dates != "full"
+            elements, self.profile, uids=not options.retain_uids, dates=options.dates != "full"
         )
+        # UIDs are made of days of studies and of serial numbers; the option keeps those, and not who the patient is.
+        of_patient = [element for element in elements if element.tag.group == _PATIENT_GROUP]
+        self.patient_terms = IdentifyingTerms.of(of_patient, self.profile, dates=False)
 
     def instance(self) -> DeidentifiedInstance:
         new = self._dataset(self.source, self.sop_class)
         patient = self.key.patient(self.identity)
         new.SOPClassUID = UID(self.sop_class)
-        new.SOPInstanceUID = UID(self.sop_instance if self.options.retain_uids else self._uid(self.sop_instance))
+        new.SOPInstanceUID = UID((self._retained_uid if self.options.retain_uids else self._uid)(self.sop_instance))
         new.PatientID = patient
         new.PatientName = patient
         self._declare(new)
@@ -131,14 +139,15 @@ class _Run:
 
     def _declare(self, new: Dataset) -> None:
         """Say what was done (E.1.1, and (0028,0303) in E.2 and E.3.6)."""
-        earlier = [
-            item
-            for item in new.get("DeidentificationMethodCodeSequence") or ()
-            if item.get("CodeValue") in _LASTING_CODES and item.get("CodingSchemeDesignator") == "DCM"
-        ]
+        stated = {
+            text_of(item, "CodeValue")
+            for item in self.source.get("DeidentificationMethodCodeSequence") or ()
+            if text_of(item, "CodingSchemeDesignator") == "DCM"
+        }
+        earlier = [code for code in _LASTING_CODES.items() if code[0] in stated]
         new.PatientIdentityRemoved = "YES"
         new.DeidentificationMethod = METHOD
-        new.DeidentificationMethodCodeSequence = Sequence([*map(_code_item, self.options.codes), *earlier])
+        new.DeidentificationMethodCodeSequence = Sequence(map(_code_item, (*self.options.codes, *earlier)))
         new.LongitudinalTemporalInformationModified = self.options.longitudinal
 
     def _dataset(self, old: Dataset, sop_class: str | None) -> Dataset:
@@ -153,7 +162,10 @@ class _Run:
                 continue
             kept = self._element(element, old, sop_class)
             if kept is not None:
-                new.add(kept)
+                # What is set in the new dataset must not be set in the element of the source.
+                new.add(copy.copy(kept))
+        if sop_class is None:
+            clean_code(new, self.terms, self.key)
         return new
 
     def _element(self, element: DataElement, old: Dataset, sop_class: str | None) -> DataElement | None:
@@ -193,29 +205,26 @@ class _Run:
         return self._unlisted(element)
 
     def _sequence(self, element: DataElement, action: Action | None) -> DataElement | None:
-        items = [self._dataset(item, None) for item in element.value]
-        if action == "C":
-            items = [item for item in items if self._clean_code(item)]
-            if element.value and not items:
-                raise _NothingToKeepError
-        return DataElement(element.tag, "SQ", Sequence(items))
-
-    def _clean_code(self, item: Dataset) -> bool:
-        """Clean the meaning of a coded item; tell whether the item may stay."""
-        scheme = text_of(item, "CodingSchemeDesignator")
-        if scheme and scheme not in _PUBLIC_SCHEMES:
-            return False
-        if "CodeMeaning" in item:
-            item.CodeMeaning = clean_text(text_of(item, "CodeMeaning"), self.terms) or REMOVED
-        return True
+        items = [item for item in element.value if action != "C" or is_public(item)]
+        if element.value and not items:
+            raise _NothingToKeepError
+        return DataElement(element.tag, "SQ", Sequence([self._dataset(item, None) for item in items]))
 
     def _uid_element(self, element: DataElement, action: Action | None) -> DataElement:
-        values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        values = _texts(element)
         if action == "U":
             values = [self._uid(value) for value in values]
-        elif action is None and not self.options.retain_uids:
+        elif self.options.retain_uids:
+            values = [self._retained_uid(value) for value in values]
+        elif action is None:
             values = [value if STANDARD_UID.fullmatch(value) else self.key.uid(value) for value in values]
         return DataElement(element.tag, "UI", values)
+
+    def _retained_uid(self, uid: str) -> str:
+        """Keep what is written as a UID and does not hold the patient's own numbers."""
+        numbers = uid.split(".")
+        held = any(self.patient_terms.found_in_number(number, shortest=4) for number in numbers)
+        return uid if RE_VALID_UID.fullmatch(uid) and not held else self.key.uid(uid)
 
     def _uid(self, uid: str) -> str:
         """Return the UID that stands for another; those of the data dictionary (PS3.6 Annex A) stand for themselves."""
@@ -223,7 +232,7 @@ class _Run:
 
     def _cleaned(self, element: DataElement) -> DataElement | None:
         """Clean a value: dates are shifted, of texts the known words are kept."""
-        values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        values = _texts(element)
         is_zone = element.tag == 0x00080201
         if element.VR in ("DA", "DT", "TM") or is_zone:
             days = self.key.days_back(self.identity)
@@ -254,16 +263,30 @@ class _Run:
         if element.tag == _SPECIFIC_CHARACTER_SET:
             values = element.value if element.VM > 1 else [element.value]
             return element if all(value in python_encoding for value in values) else None
-        if element.VR in TEXT_VRS and self._repeats(element):
+        if self._repeats(element):
             self.repeated += 1
+            return without_numbers(element, self.terms) if element.VR in NUMBER_VRS else self._cleared(element)
+        if element.VR == "AT":
+            # Anything can be written in the bytes of a tag.
+            tags = element.value if element.VM > 1 else [element.value]
+            return element if all(map(dictionary_has_tag, tags)) else None
+        return self._cleared(element) if is_typed(element) else element
+
+    def _cleared(self, element: DataElement) -> DataElement:
+        """Return what may be kept of a text that people type, and a dummy for anything else."""
+        if not is_typed(element):
             return dummy_element(element, self.key)
-        if isinstance(element.value, bytes) and self.terms.found_in_bytes(element.value):
-            self.repeated += 1
-            return dummy_element(element, self.key)
-        return element
+        cleaned = [clean_text(text, self.terms) or REMOVED for text in _texts(element)]
+        if element.VR == "CS":
+            cleaned = [text.upper() for text in cleaned]
+        return DataElement(element.tag, element.VR, cleaned)
 
     def _repeats(self, element: DataElement) -> bool:
-        values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+        if isinstance(element.value, bytes):
+            return self.terms.found_in_bytes(element.value)
+        if element.VR in NUMBER_VRS:
+            return without_numbers(element, self.terms) is not element
+        values = _texts(element) if element.VR in TEXT_VRS else []
         if element.VR == "CS":
             # A patient may be called Head, and the body part is still HEAD.
             values = [value for value in values if len(value) > 3 and not is_known_word(value)]
@@ -278,6 +301,10 @@ class _Run:
 
 class _NothingToKeepError(Exception):
     """Nothing of a value can be kept as an option of the profile would have it; the basic profile applies."""
+
+
+def _texts(element: DataElement) -> list[str]:
+    return [str(value) for value in (element.value if element.VM > 1 else [element.value])]
 
 
 def _code_item(code: tuple[str, str]) -> Dataset:

@@ -47,8 +47,8 @@ class DeidentificationKey:
 
         Raises:
             MissingFileError: If there is no such file.
-            ConfigError: If the file is too short, too long, a few bytes again and again, no file, cannot be read, or can
-                be read by other users.
+            ConfigError: If the file is too short, too long, a few bytes again and again, no file, cannot be read, or
+                can be read by other users.
         """
         path = Path(path)
         try:

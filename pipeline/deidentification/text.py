@@ -6,6 +6,7 @@ import functools
 import re
 from typing import Final
 
+from pydicom.dataelem import DataElement
 from pydicom.sr.codedict import codes
 
 from .terms import IdentifyingTerms
@@ -13,7 +14,7 @@ from .terms import IdentifyingTerms
 # Context groups of PS3.16 whose words are kept: anatomic regions, regions in CT and MR, laterality, views, and tissues.
 _CONTEXT_GROUPS: Final = ("CID4", "CID4009", "CID4030", "CID4031", "CID244", "CID4010", "CID7166")
 # Anatomy that is named after people: the words are names first.
-_EPONYMS: Final = frozenset({"boyd", "dodd", "hunterian", "fallopian"})
+_EPONYMS: Final = frozenset({"boyd", "dodd", "hunterian", "fallopian", "willis"})
 _ACQUISITION: Final = """
     2d 3d 4d abd abdo abdominal adc angio angiography aniso ap art arterial asl axial ax bb blade body bold bone brain
     breath breathhold bravo bssfp calcium cardiac cbct ce chest cine cisp ciss contrast cor coronal cta ct ctdi cube
@@ -27,7 +28,17 @@ _ACQUISITION: Final = """
     spir spiral stack standard std steady state stir stress supine surview swi t1 t1w t2 t2w t2star te test tfe thick
     thin thorax thoracic time tir tirm tissue to tof topogram tr trans transversal transverse tse tra trufi turbo ufe
     uncorrected vein venous vibe view vol volume w water weighted whole wholebody window with without wo
+    cell csf cyst edema gray grey hippocampus label lesion lobe mask mass matter membrane necrosis nodule nucleus tumor
+    tumour white window
 """
+# What people type, in attributes that the profile does not name: labels, comments. Long texts are always typed.
+_TYPED: Final = (
+    *("SegmentLabel", "SegmentDescription", "ContentLabel", "ContentDescription", "TrackingID", "LUTExplanation"),
+    *("WindowCenterWidthExplanation", "MappingResourceName", "PositionReferenceIndicator"),
+)
+_TYPED_VRS: Final = ("LT", "ST", "UC", "UT")
+# Codes are cleaned as such.
+_CODES: Final = ("LongCodeValue",)
 _WORD: Final = re.compile(r"[^\s_/\\,;:()\[\]{}<>+^=&|*#\"'-]+")
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _MEASURE: Final = re.compile(r"\d{1,3}(\.\d{1,3})?(mm|cm|s|ms|deg|kv|ma|t|hz)", re.IGNORECASE)
@@ -49,6 +60,11 @@ def clean_text(text: str, terms: IdentifyingTerms) -> str:
     """
     words = (word.strip(".") for word in _WORD.findall(text))
     return " ".join(word for word in words if _is_harmless(word) and not terms.found_in(word))
+
+
+def is_typed(element: DataElement) -> bool:
+    """Tell whether the text of an attribute that the profile does not name is one that people type."""
+    return element.keyword in _TYPED or (element.VR in _TYPED_VRS and element.keyword not in _CODES)
 
 
 def is_known_word(word: str) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from pydicom.dataelem import DataElement, empty_value_for_VR
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from .key import DeidentificationKey
+from .terms import IdentifyingTerms
 
 REMOVED: Final = "REMOVED"
 _CODING_SCHEME_DESIGNATOR: Final = 0x00080102
@@ -51,6 +54,21 @@ def empty_element(element: DataElement) -> DataElement:
     """Return an element of the same tag and VR without a value (action Z)."""
     vr = element.VR.split(" or ")[0]
     return DataElement(element.tag, vr, Sequence() if vr == "SQ" else empty_value_for_VR(vr))
+
+
+def without_numbers(element: DataElement, terms: IdentifyingTerms) -> DataElement:
+    """Return an element of numbers with 0 for those that repeat an identifier; the element itself where none does.
+
+    Whole numbers count: of four digits or more where instances and series are numbered (group 0020), else of six.
+    """
+    values = element.value if isinstance(element.value, (list, MultiValue)) else [element.value]
+    shortest = 4 if element.tag.group == 0x0020 else 6
+    kept = [0 if terms.found_in_number(_digits(value), shortest=shortest) else value for value in values]
+    return element if kept == list(values) else DataElement(element.tag, element.VR, kept)
+
+
+def _digits(number: Any) -> str:
+    return str(abs(int(number))) if math.isfinite(number) and number == int(number) else ""
 
 
 def _dummy_item(item: Dataset, key: DeidentificationKey) -> Dataset:

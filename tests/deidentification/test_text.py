@@ -74,3 +74,35 @@ def test_nothing_but_known_words_and_measures_is_left(text: str) -> None:
 def test_identifiers_are_found_in_any_case_and_without_accents(text: str, found: bool) -> None:
     terms = _terms(PatientName="Müller^Ann", PatientID="4711-B", PatientBirthDate="19610312")
     assert terms.found_in(text) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("Müller^Hans", "scanner Mueller", True),
+        ("Mueller^Hans", "scanner Müller", True),
+        ("Mueller^Hans", "scanner Muller", True),
+        ("Sørensen^Ib", "SOERENSEN", True),
+        ("Sørensen^Ib", "Sorensen", True),
+        ("Mu\u0308ller^Hans", "Mueller", True),
+        ("O'Neil^Pat", "ONEIL", True),
+        ("ONEIL^Pat", "O'Neil", True),
+        ("Wolpertinger^Alois", "Wolper-tinger", True),
+        ("Meier-Schmidt^Eva", "Meier", True),
+        ("Meier-Schmidt^Eva", "MEIERSCHMIDT", True),
+        ("Meier-Schmidt^Eva", "Meier Schmidt", True),
+        ("Li^Na", "Li Na", True),
+        ("Li^Na", "NA_LI", True),
+        ("Li^Na", "LiNa", True),
+        ("Li^Na", "linac", False),
+        ("Li^Na", "Na", False),
+        ("Ot^To", "OtTo", True),
+        ("Maier^Hans", "Meier", False),
+    ],
+)
+def test_names_are_found_in_other_spellings(name: str, text: str, found: bool) -> None:
+    assert _terms(PatientName=name).found_in(text) is found
+
+
+def test_words_that_are_names_are_not_known() -> None:
+    assert not any(map(is_known_word, ("Willis", "Boyd", "Dodd", "Hunterian")))
