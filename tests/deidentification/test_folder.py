@@ -14,10 +14,8 @@ import pydicom
 import pytest
 from identifier_scan import IdentifierScan
 from pydicom.data import get_testdata_file
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from pipeline.deidentification import (
     DeidentificationCounts,
@@ -28,96 +26,19 @@ from pipeline.deidentification import (
     write_left_out,
 )
 from pipeline.deidentification.admission import BURNED_IN, RECOGNIZABLE
-from pipeline.deidentification.profile import confidentiality_profile
 from pipeline.errors import ConfigError, ImageError, MissingFileError, OutputError
 
+from .identified_files import PLANTED, identified, save
+
 KEY = DeidentificationKey(b"k" * 32)
-# PACS number, accession, names in three alphabets, dates as they stand in attributes and as people write them.
-PLANTED = (
-    *("Wolpertinger", "Alois-Maria", "山田太郎", "やまだたろう", "Hatschi-4711", "ACC-2207", "Klinikum Hinterwald"),
-    *(
-        "19610312",
-        "20190412",
-        "12.03.1961",
-        "2019-04-12",
-        "Dr. Seltsam",
-        "1.3.12.2.1107.5.8",
-        "Waldgasse 7",
-        "VISIT-88",
-    ),
-)
-ENCAPSULATED_DOCUMENT = 0x00420011
-ALL_OPTIONS = [
-    DeidentificationOptions(),
-    DeidentificationOptions(dates="modified", clean_descriptors=True),
-]
-
-
-def _identified(number: int, patient: str = "Hatschi-4711") -> Dataset:
-    """Return a CT slice in which identifiers stand in every attribute of the profile that can hold them, and others."""
-    dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    texts = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT")
-    for tag in (int(tag, 16) for tag in confidentiality_profile().rows):
-        if tag >> 16 <= 4 or not dictionary_has_tag(tag) or tag == ENCAPSULATED_DOCUMENT:
-            continue
-        vr = dictionary_VR(tag)
-        if vr in texts:
-            dataset.add_new(tag, vr, "Wolpertinger" if vr in ("AE", "SH") else "head of Wolpertinger, Dr. Seltsam")
-        elif vr in ("DA", "DT"):
-            dataset.add_new(tag, vr, "20190412" if vr == "DA" else "20190412101112")
-        elif vr == "UI":
-            dataset.add_new(tag, vr, f"1.3.12.2.1107.5.8.{tag}")
-        elif vr in ("OB", "UN"):
-            dataset.add_new(tag, vr, b"Wolpertinger")
-    dataset.PatientName = "Wolpertinger^Alois-Maria=山田太郎=やまだたろう"
-    dataset.PatientID, dataset.AccessionNumber, dataset.StudyID = patient, "ACC-2207", "VISIT-88"
-    dataset.PatientBirthDate, dataset.InstitutionName = "19610312", "Klinikum Hinterwald"
-    dataset.InstitutionAddress = "Waldgasse 7\r\nHinterwald"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.3.12.2.1107.5.8.1", "1.3.12.2.1107.5.8.2"
-    dataset.FrameOfReferenceUID = "1.3.12.2.1107.5.8.3"
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, f"1.3.12.2.1107.5.8.{10 + number}"
-    # Beyond the table: attributes that it leaves alone, private ones, unknown ones, overlays.
-    dataset.Manufacturer, dataset.SoftwareVersions = "scanner of Klinikum Hinterwald", "born 12.03.1961"
-    dataset.ConvolutionKernel, dataset.ModalityLUTType = "Wolpertinger", "HU 2019-04-12"
-    dataset.private_block(0x0029, "SIEMENS", create=True).add_new(1, "LO", "Wolpertinger")
-    dataset.add_new(0x00080007, "LO", "Wolpertinger")
-    dataset.add_new(0x60003000, "OW", b"Wolpertinger")
-    dataset.add_new(0x60000022, "LO", "Wolpertinger")
-    inner, outer, coded = Dataset(), Dataset(), Dataset()
-    inner.PatientName, inner.OperatorsName, inner.StudyDate = "Wolpertinger", "Dr. Seltsam", "20190412"
-    inner.private_block(0x0009, "GEMS", create=True).add_new(1, "PN", "Wolpertinger")
-    inner.ReferencedSOPInstanceUID = "1.3.12.2.1107.5.8.10"
-    outer.RelatedSeriesSequence = Sequence([inner])
-    coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "T-1", "SRT", "head of Wolpertinger"
-    dataset.SharedFunctionalGroupsSequence = Sequence([outer])
-    dataset.AnatomicRegionSequence = Sequence([coded])
-    dataset.Modality, dataset.ImageType, dataset.KVP = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], "120"
-    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, number], [1, 0, 0, 0, 1, 0]
-    dataset.PixelSpacing, dataset.InstanceNumber = ["0.7", "0.7"], number
-    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 6, 4, 16, 16, 15
-    dataset.SamplesPerPixel, dataset.PixelRepresentation, dataset.PhotometricInterpretation = 1, 1, "MONOCHROME2"
-    pixels = np.random.default_rng(number).integers(-1000, 1000, (6, 4), dtype=np.int16)
-    dataset.PixelData = pixels.astype("<i2").tobytes()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.SourceApplicationEntityTitle = "Wolpertinger"
-    dataset.file_meta.PrivateInformationCreatorUID = "1.3.12.2.1107.5.8"
-    dataset.file_meta.PrivateInformation = b"Wolpertinger"
-    dataset.preamble = b"Wolpertinger".ljust(128, b"\0")
-    return dataset
-
-
-def _save(dataset: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
+ALL_OPTIONS = [DeidentificationOptions(), DeidentificationOptions(dates="modified", clean_descriptors=True)]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "Klinikum Hinterwald"
     for number in range(3):
-        _save(_identified(number), folder / "Wolpertinger_Alois-Maria 12.03.1961" / f"Hatschi-4711.{number}")
+        save(identified(number), folder / "Wolpertinger_Alois-Maria 12.03.1961" / f"Hatschi-4711.{number}")
     return folder
 
 
@@ -180,7 +101,7 @@ def test_pixels_and_geometry_stay_and_ids_agree_with_the_file_meta_information(s
     _run(source, target)
     new = sorted(_read(target), key=lambda dataset: int(dataset.InstanceNumber))
     for number, dataset in enumerate(new):
-        old = _identified(number)
+        old = identified(number)
         for keyword in ("PixelData", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "KVP"):
             assert getattr(dataset, keyword) == getattr(old, keyword)
         assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID == KEY.uid(old.SOPInstanceUID)
@@ -278,9 +199,9 @@ LEFT_OUT: dict[str, tuple[Callable[[Dataset], object], str]] = {
 def test_objects_that_the_profile_does_not_cover_are_left_out(
     source: Path, target: Path, change: Callable[[Dataset], object], reason: str
 ) -> None:
-    dataset = _identified(7)
+    dataset = identified(7)
     change(dataset)
-    _save(dataset, source / "odd")
+    save(dataset, source / "odd")
     left_out: list[tuple[str, Path]] = []
     counts = deidentify_folder(DeidentificationPlan.checked(source, target), KEY, left_out=left_out)
     assert counts.left_out == {reason: 1}
@@ -289,23 +210,23 @@ def test_objects_that_the_profile_does_not_cover_are_left_out(
 
 
 def test_what_says_no_and_what_ends_in_zeros_is_written(source: Path, target: Path) -> None:
-    dataset = _identified(7)
+    dataset = identified(7)
     dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "NO", "NO"
     dataset.PixelData += bytes(10)
-    _save(dataset, source / "fine")
-    odd = _identified(8)
+    save(dataset, source / "fine")
+    odd = identified(8)
     odd.Rows, odd.Columns, odd.BitsAllocated, odd.BitsStored, odd.HighBit = 3, 3, 8, 8, 7
     odd.PixelData = bytes(range(9)) + b" "
-    _save(odd, source / "odd")
+    save(odd, source / "odd")
     counts = _run(source, target)
     assert (counts.files_written, counts.left_out.total(), counts.burned_in_no) == (5, 0, 1)
 
 
 def test_copies_are_written_once_and_other_content_of_the_same_uid_is_not(source: Path, target: Path) -> None:
     shutil.copy(next(source.rglob("*.1")), source / "z copy")
-    changed = _identified(1)
+    changed = identified(1)
     changed.KVP = "140"
-    _save(changed, source / "z other")
+    save(changed, source / "z other")
     assert _run(source, target).left_out == {
         "copy of a file that was written": 1,
         "another file of the same SOP Instance UID with other content": 1,
