@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,11 @@ from .index_dicom import index_dicom
 from .index_entries import FoundClass, Index
 from .index_pairs import Pair, pair_by_folders, pair_by_globs, relative_names
 from .manifest_entries import Case
+from .patient_pattern import compiled_pattern, name_of_patient, on_their_own_note, patient_in
 from .pseudonyms import Pseudonyms
 
 # Labels with more values than this number objects, and are no classes.
 _MOST_CLASSES: Final = 64
-_BIDS_SUBJECT: Final = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
 
 
 def index_data_set(
@@ -54,7 +55,8 @@ def index_data_set(
         image_glob: Pattern of images, see `pair_by_globs`.
         label_glob: Pattern of labels.
         classes: Values in label files by the name of the class, background first; by default named after their values.
-        patient_pattern: Regular expression whose first group (or else the whole) tells the patient in a path.
+        patient_pattern: Regular expression whose first group (the whole, where it has none) tells the patient in a
+            path. What cannot be a name in a manifest becomes a pseudonym.
         identifying_paths: Paths tell who the patients are, and the manifest may hold them: take paths that contain
             identifiers of their DICOM headers, and give cases of pairs pseudonyms, which else are named by their files.
             The manifest is then the one thing that names patients, and its de-identification status says so.
@@ -65,7 +67,7 @@ def index_data_set(
 
     Raises:
         MissingFileError: If the folder is not there.
-        ImageError: If there is no image, or one is damaged.
+        ImageError: If there is no image, one is damaged, or a folder or a file cannot be read.
         LabelError: If labels hold values that are no classes, belong to no image, or there are none and `classes` is
             not given.
         ManifestError: If a patient is not known, or paths carry identifiers.
@@ -76,17 +78,14 @@ def index_data_set(
         raise MissingFileError(f"folder {folder} not found; give the folder of the images")
     if label_glob is not None and image_glob is None:
         raise ConfigError("--label-glob needs --image-glob: the two say together which files belong to each other")
-    pattern = _compiled(patient_pattern)
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    pattern, pseudonyms = compiled_pattern(patient_pattern), pseudonyms or Pseudonyms()
+    paths, links = _list_files(folder)
     images = [path for path in paths if is_nifti(path) or is_raster(path)]
     found = None
     if image_glob is None:
         found = index_dicom(
-            *(folder, [path for path in paths if path not in set(images)], pseudonyms or Pseudonyms(), pattern),
+            *(folder, [path for path in paths if not (is_nifti(path) or is_raster(path))], pseudonyms, pattern),
+            name=name or folder.name,
             identifying_paths=identifying_paths,
             progress=progress,
         )
@@ -100,28 +99,60 @@ def index_data_set(
             )
         names = relative_names(folder, images)
         pairs = pair_by_folders(names) if image_glob is None else pair_by_globs(names, image_glob, label_glob)
-        found = _index_pairs(folder, pairs, pattern, classes is None, progress)
+        found = _index_pairs(folder, pairs, pattern, pseudonyms, classes is None, progress)
         if identifying_paths:
-            found = _without_names(found, pseudonyms or Pseudonyms())
+            found = _without_names(found, pseudonyms)
         in_pairs = sum(1 if pair.label is None else 2 for pair in pairs)
         if len(paths) > in_pairs:
-            found = replace(found, notes=(f"{len(paths) - in_pairs} passed over: neither image nor label",))
+            note = f"{len(paths) - in_pairs} passed over: neither image nor label"
+            found = replace(found, notes=(*found.notes, note))
+    if links:
+        found = replace(found, notes=(*found.notes, f"{links} passed over: links to folders"))
     if identifying_paths:  # whatever the headers say
         found = replace(found, deidentification="identified", deidentification_method=None)
     return _fields(found, name or _as_name(folder.name), classes), found.notes
 
 
+def _list_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the files of a folder but hidden ones, sorted, and the number of links to folders, which it leaves."""
+
+    def refuse(error: OSError) -> None:
+        raise ImageError(f"folder {error.filename} cannot be listed: {error.strerror}; make it readable")
+
+    paths, links = [], 0
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += sum(Path(root, name).is_symlink() for name in folders)
+        paths += [path for name in names if not name.startswith(".") and (path := Path(root, name)).is_file()]
+    for path in paths:
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # how Python holds bytes that are no UTF-8
+            raise ImageError(f"the name of file {str(path)!a} is not UTF-8, as a manifest wants it; rename it")
+    return sorted(paths), links
+
+
 def _index_pairs(
-    folder: Path, pairs: Sequence[Pair], pattern: re.Pattern[str] | None, read_values: bool, progress: bool
+    folder: Path,
+    pairs: Sequence[Pair],
+    pattern: re.Pattern[str] | None,
+    pseudonyms: Pseudonyms,
+    read_values: bool,
+    progress: bool,
 ) -> Index:
     counts = Counter(pair.name for pair in pairs)
-    cases, spacings, values = [], set(), set()
-    for pair in tqdm(pairs, desc="reading", unit="case", disable=not progress, leave=False):
-        case_id = _as_name(pair.name if counts[pair.name] == 1 else pair.image.replace("/", "-"))
+    texts = [pair.name if counts[pair.name] == 1 else pair.image.replace("/", "-") for pair in pairs]
+    ids = Counter(_as_name(text) for text in texts)
+    cases, spacings, values, on_their_own = [], set(), set(), 0
+    bar = tqdm(pairs, desc="reading", unit="case", disable=not progress, leave=False)
+    for pair, text in zip(bar, texts, strict=True):
+        case_id = _as_name(text)
+        if ids[case_id] > 1:  # without the letters that ids cannot have, several names are one
+            case_id = pseudonyms.of("case", text)
+        patient = patient_in(pair.image, pattern)
+        on_their_own += patient is None
         cases.append(
             Case(
                 id=case_id,
-                patient=_as_name(_patient_of(pair.image, pattern) or case_id),
+                patient=case_id if patient is None else name_of_patient(patient, pseudonyms),
                 image=pair.image,
                 label=pair.label,
                 image_sha256=content_sha256(folder / pair.image),
@@ -140,7 +171,8 @@ def _index_pairs(
     if values:
         found = [FoundClass("background" if not value else f"class_{value}".replace("-", "minus_"), value)
                  for value in sorted(values | {0}, key=lambda value: (value != 0, value))]  # fmt: skip
-    return Index(cases, found, spacing_mm=spacings.pop() if len(spacings) == 1 else None)
+    notes = (on_their_own_note(on_their_own),) if on_their_own else ()
+    return Index(cases, found, notes, spacing_mm=spacings.pop() if len(spacings) == 1 else None)
 
 
 def _without_names(found: Index, pseudonyms: Pseudonyms) -> Index:
@@ -150,15 +182,6 @@ def _without_names(found: Index, pseudonyms: Pseudonyms) -> Index:
         for case in found.cases
     ]
     return replace(found, cases=cases)
-
-
-def _patient_of(path: str, pattern: re.Pattern[str] | None) -> str | None:
-    found = (pattern or _BIDS_SUBJECT).search(path)
-    if found is None:
-        if pattern is not None:
-            raise ConfigError(f"--patient-pattern {pattern.pattern!r} finds no patient in {path}; correct it")
-        return None
-    return str(found.group(found.lastindex or 0))
 
 
 def _spacing_mm(path: Path) -> tuple[float, float, float | None] | None:
@@ -214,15 +237,6 @@ def case_fields(case: Case) -> dict[str, Any]:
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"--patient-pattern {pattern!r} is no regular expression: {error}; correct it") from error
 
 
 def _as_name(text: str) -> str:

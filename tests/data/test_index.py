@@ -15,48 +15,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
 
 from pipeline.data import Manifest, Pseudonyms, folder_sha256, index_data_set
 from pipeline.errors import ConfigError, ImageError, LabelError, ManifestError, MissingFileError
 
-PLANTED = ("Mustermann", "Erika", "MRN-4711", "19610203", "Städtisches Klinikum", "ACC90210")
-SERIES, STUDY = "1.2.826.0.1.3680043.8.498.111", "1.2.826.0.1.3680043.8.498.222"
-
-
-def write_slice(path: Path, number: int = 0, series: str = SERIES, **elements: Any) -> None:
-    """One CT slice of a person with planted identifiers."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    values = {
-        "SpecificCharacterSet": "ISO_IR 192",
-        "SOPClassUID": CTImageStorage,
-        "SOPInstanceUID": f"{series}.{number}",
-        "SeriesInstanceUID": series,
-        "StudyInstanceUID": STUDY,
-        "PatientName": "Mustermann^Erika",
-        "PatientID": "MRN-4711",
-        "PatientBirthDate": "19610203",
-        "InstitutionName": "Städtisches Klinikum",
-        "AccessionNumber": "ACC90210",
-        "Modality": "CT",
-        "Rows": 2,
-        "Columns": 3,
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "PixelData": bytes(12),
-    } | elements
-    for keyword, value in values.items():
-        setattr(dataset, keyword, value)
-    dataset.file_meta.MediaStorageSOPClassUID = values["SOPClassUID"]
-    dataset.file_meta.MediaStorageSOPInstanceUID = values["SOPInstanceUID"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
+from .dicom_slices import PLANTED, SERIES, STUDY, write_slice
 
 
 def index_dicom(folder: Path, **arguments: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -117,7 +81,7 @@ class TestDicom:
     def test_a_patient_has_one_pseudonym_for_one_key_and_others_for_others(self, tmp_path: Path):
         write_slice(tmp_path / "a" / "1", 1, f"{SERIES}.1")
         write_slice(tmp_path / "b" / "1", 1, f"{SERIES}.2")
-        write_slice(tmp_path / "c" / "1", 1, f"{SERIES}.3", PatientID="OTHER")
+        write_slice(tmp_path / "c" / "1", 1, f"{SERIES}.3", PatientID="OTHER", StudyInstanceUID="1.2.3")
         patients = [
             [case["patient"] for case in index_dicom(tmp_path, pseudonyms=pseudonyms)[0]["cases"]]
             for pseudonyms in (Pseudonyms(b"k" * 32), Pseudonyms(b"k" * 32), Pseudonyms(b"K" * 32), None, None)
@@ -128,7 +92,7 @@ class TestDicom:
 
     def test_the_same_id_from_two_issuers_is_two_patients(self, tmp_path: Path):
         write_slice(tmp_path / "a" / "1", 1, f"{SERIES}.1", IssuerOfPatientID="north")
-        write_slice(tmp_path / "b" / "1", 1, f"{SERIES}.2", IssuerOfPatientID="south")
+        write_slice(tmp_path / "b" / "1", 1, f"{SERIES}.2", IssuerOfPatientID="south", StudyInstanceUID="1.2.3")
         assert len({case["patient"] for case in index_dicom(tmp_path)[0]["cases"]}) == 2
 
     def test_what_is_no_image_is_counted(self, tmp_path: Path):
@@ -175,7 +139,10 @@ class TestDicom:
 
     def test_a_missing_patient_id_is_refused_unless_the_path_tells_the_patient(self, tmp_path: Path):
         for number in range(3):
-            write_slice(tmp_path / f"person{number % 2}" / f"ct{number}" / "1", 1, f"{SERIES}.{number}", PatientID="")
+            write_slice(
+                *(tmp_path / f"person{number % 2}" / f"ct{number}" / "1", 1, f"{SERIES}.{number}"),
+                **{"PatientID": "", "StudyInstanceUID": f"{STUDY}.{number % 2}"},
+            )
         with pytest.raises(ManifestError, match=r"has no PatientID \(0010,0020\), so nothing keeps its patient in one"):
             index_dicom(tmp_path)
         cases = index_dicom(tmp_path, patient_pattern="^([^/]+)/")[0]["cases"]
@@ -264,7 +231,8 @@ class TestPairs:
             ("background", 0),
             ("class_3", 3),
         ]
-        assert notes == ()
+        (note,) = notes
+        assert note.startswith("2 without a patient: each image counts as a patient of its own")
 
     def test_patterns_pair_what_their_wildcards_stand_for(self, tmp_path: Path):
         for case in ("x/1", "x/2", "y/1"):
