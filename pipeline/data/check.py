@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def check_data_set(manifest_path: str | Path, folder: str | Path, progress: bool
     have the digests that the manifest knows, and are read as training reads them, so that what `read_nifti` and
     `read_dicom_series` refuse (NaN, a missing slice, a tilted gantry) is a problem of the case; image and label lie on
     one grid (PNG and TIFF: have one size); a DICOM SEG refers to the series of the image, lies on its voxels and gives
-    each of them one class; the label holds no value that stands for no class.
+    each of them one class; the label holds no value that stands for no class. No image is that of another patient or
+    another split.
 
     Args:
         manifest_path: The manifest.
@@ -47,7 +48,7 @@ def check_data_set(manifest_path: str | Path, folder: str | Path, progress: bool
         progress: Show a progress bar.
 
     Returns:
-        The problems: those of the manifest, then those of the cases in their order.
+        The problems: those of the manifest, those of the cases in their order, and images that are there twice.
 
     Raises:
         MissingFileError: If there is no such manifest or folder.
@@ -58,11 +59,29 @@ def check_data_set(manifest_path: str | Path, folder: str | Path, progress: bool
         raise MissingFileError(f"data folder {folder} not found; give the folder that the manifest's paths start from")
     problems = [Problem(None, breach) for breach in manifest.breaches()]
     cases = tqdm(manifest.cases, desc="checking", unit="case", disable=not progress, leave=False)
-    problems += [Problem(case.id, text) for case in cases for text in _problems_of(case, manifest, folder)]
-    return problems
+    digests: dict[str, str] = {}
+    problems += [Problem(case.id, text) for case in cases for text in _problems_of(case, manifest, folder, digests)]
+    return [*problems, *_twins(manifest, digests)]
 
 
-def _problems_of(case: Case, manifest: Manifest, folder: Path) -> Iterator[str]:
+def _twins(manifest: Manifest, digests: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the cases that have the image of an earlier one, which belongs to another patient or another split."""
+    split_of = {case: split for split, cases in manifest.splits.items() for case in cases}
+    first: dict[str, Case] = {}
+    for case in manifest.cases:
+        other = first.setdefault(digests.get(case.id, case.id), case)
+        splits = [split_of.get(case.id), split_of.get(other.id)]
+        if case.patient != other.patient or splits[0] != splits[1]:
+            where = "another patient" if case.patient != other.patient else f"the split {splits[1]!r}"
+            yield Problem(
+                case.id,
+                f"its image is byte for byte that of case {other.id!r}, of {where}; leave one out, or give both one "
+                "patient",
+            )
+
+
+def _problems_of(case: Case, manifest: Manifest, folder: Path, digests: dict[str, str]) -> Iterator[str]:
+    """Yield the problems of a case, and note the digest of its image."""
     missing = case.missing_files(folder)
     for path in missing:
         yield f"{path} not found; {manifest.way_to_get_files(folder)}"
@@ -70,7 +89,7 @@ def _problems_of(case: Case, manifest: Manifest, folder: Path) -> Iterator[str]:
     for kind, relative, expected in case.files():
         path = folder / relative
         names = case.image_files if kind == "image" else ()
-        if expected is None or any(gone == path or path in gone.parents for gone in missing):
+        if any(gone == path or path in gone.parents for gone in missing):
             continue
         try:
             found = content_sha256(path, names)
@@ -78,7 +97,9 @@ def _problems_of(case: Case, manifest: Manifest, folder: Path) -> Iterator[str]:
             damaged.add(kind)
             yield f"{kind} {path} cannot be read: {error.strerror}; make it readable"
             continue
-        if found != expected:
+        if kind == "image":
+            digests[case.id] = found
+        if expected is not None and found != expected:
             yield f"{kind} {path} has SHA-256 {found}, but the manifest expects {expected}"
     if not missing and not damaged:
         yield from _problems_of_content(case, manifest, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from .manifest_entries import Case, Folds, LabelClass
@@ -19,10 +20,12 @@ def rule_breaches(
 
     Classes are numbered 0, 1, ... and neither a name nor a value stands for two; neither an id nor a file belongs to
     two cases; splits name known cases, share none, and no patient (or block, where splits go by block) is in two of
-    them, nor in two parts of the folds, which divide one split.
+    them, nor in two parts of the folds, which divide one split. Splits go by block only where all cases show one
+    patient, and no patient is written in two ways.
     """
     yield from _breaches_of_classes(classes)
     yield from _breaches_of_cases(cases)
+    yield from _breaches_of_patients(cases, split_unit)
     yield from _breaches_of_partition(cases, splits, split_unit, "split")
     if folds is not None:
         yield from _breaches_of_folds(cases, splits, folds, split_unit)
@@ -40,8 +43,31 @@ def _breaches_of_classes(classes: Sequence[LabelClass]) -> Iterator[str]:
 def _breaches_of_cases(cases: Sequence[Case]) -> Iterator[str]:
     for repeated in _repeated(case.id for case in cases):
         yield f"two cases have the id {repeated!r}; give each case its own"
-    for repeated in _repeated(path for case in cases for path in _paths(case)):
+    owned = [(path, case.id) for case in cases for path in _paths(case)]
+    for repeated in _repeated(path for path, _ in owned):
         yield f"file {repeated!r} is named twice; an image and a label belong to one case each"
+    owners = dict(owned)
+    for path, owner in owners.items():
+        for folder in map(str, PurePosixPath(path).parents):
+            if owners.get(folder, owner) != owner:
+                yield (
+                    f"case {owners[folder]!r} has the folder {folder!r} as a whole, in which {path!r} of case "
+                    f"{owner!r} lies; name the files that belong to each: image_files"
+                )
+
+
+def _breaches_of_patients(cases: Sequence[Case], unit: str) -> Iterator[str]:
+    patients = sorted({case.patient for case in cases})
+    written: dict[str, str] = {}
+    for patient in patients:
+        other = written.setdefault(patient.casefold(), patient)
+        if other != patient:
+            yield f"patients {other!r} and {patient!r} differ in case only; write one patient in one way"
+    if unit == "block" and len(patients) > 1:
+        yield (
+            f"split_unit is 'block', but the cases show {len(patients)} patients; expected one, whose blocks are "
+            "divided: split by patient (see docs/manifest.md)"
+        )
 
 
 def _breaches_of_partition(
@@ -94,7 +120,8 @@ def _breaches_of_folds(
 def _paths(case: Case) -> list[str]:
     """Return what may stand for one case only: its files, or its image folder where all files of it count."""
     label = [] if case.label is None else [case.label]
-    return [f"{case.image}/{name}" for name in case.image_files] + label if case.image_files else [case.image, *label]
+    images = [f"{case.image}/{name}" for name in case.image_files] or [case.image]
+    return [str(PurePosixPath(path)) for path in (*images, *label)]  # of files in ".", too
 
 
 def _repeated(values: Iterable[Any]) -> list[Any]:

@@ -191,3 +191,18 @@ def test_the_real_volumes_pass_and_one_changed_voxel_is_found(real_data: Callabl
     digest, values = problems(tmp_path)
     assert "has SHA-256" in digest
     assert "holds the values 3, which stand for no class" in values
+
+
+def test_an_image_that_another_patient_has_too_is_a_problem(folder: Path):
+    shutil.copy(folder / "imagesTr/a1.nii.gz", folder / "imagesTr/b1.nii.gz")
+    forget_digests(folder)
+    assert problems(folder) == [
+        "case 'b1': its image is byte for byte that of case 'a1', of another patient; leave one out, or give both one "
+        "patient"
+    ]
+
+
+def test_an_image_may_be_there_twice_within_one_patient_and_split(folder: Path):
+    shutil.copy(folder / "imagesTr/a1.nii.gz", folder / "imagesTr/a2.nii.gz")
+    forget_digests(folder)
+    assert problems(folder) == []
