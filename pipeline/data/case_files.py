@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, LabelError, MissingFileError
 from ..formats import RASTER_SUFFIXES, read_image
+from ..formats.dicom_files import UNREADABLE
+from ..formats.quiet_dicom import quiet_dicom
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 SEGMENTATION_CLASSES: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4, table B.5-1
@@ -115,14 +117,18 @@ def _segment_numbers(path: Path) -> tuple[int, ...]:
             f"label {path} is a folder; expected a NIfTI, PNG, TIFF or DICOM SEG file; name the file in it"
         )
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        with quiet_dicom():
+            dataset = pydicom.dcmread(path, stop_before_pixels=True)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} not found; check the path") from error
-    except (pydicom.errors.InvalidDicomError, EOFError, OSError, ValueError) as error:
+    except (pydicom.errors.InvalidDicomError, OSError, *UNREADABLE) as error:
         raise ImageError(f"{path} is not NIfTI, PNG, TIFF or DICOM; convert it to one of these") from error
     if dataset.get("SOPClassUID") not in SEGMENTATION_CLASSES:
         raise ImageError(f"label {path} is DICOM, but not a segmentation (SEG); give the SEG file")
-    return tuple(sorted(int(segment.SegmentNumber) for segment in dataset.get("SegmentSequence", [])))
+    try:
+        return tuple(sorted(int(segment.SegmentNumber) for segment in dataset.get("SegmentSequence") or ()))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ImageError(f"label {path} has a segment without a number (0062,0004); make the SEG anew") from error
 
 
 def _spatial_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

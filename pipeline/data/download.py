@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
@@ -79,6 +80,22 @@ def download(
     part.replace(target)
 
 
+def check_address(url: str) -> None:
+    """Refuse what is no address of a file.
+
+    Raises:
+        ManifestError: If it is not ASCII, or a browser could not take it apart either.
+    """
+    try:
+        url.encode("ascii")
+        urlsplit(url)
+    except ValueError as error:
+        raise ManifestError(
+            f"{url!a} is no address; expected ASCII, with %-codes for other letters, such as %C3%BC; correct it in the "
+            "manifest"
+        ) from error
+
+
 class _StaleError(Exception):
     """What an earlier attempt left is no beginning of the file."""
 
@@ -102,17 +119,22 @@ def _receive(url: str, part: Path, progress: bool) -> bool:
     try:
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
+        reason = " ".join(str(error.reason).split())  # of a redirect that goes round it is several lines
         with error:
             if error.code == 416 and have:
                 if error.headers.get("Content-Range", "") == f"bytes */{have}":
                     return True
                 raise _StaleError from error
             if error.code >= 500 or error.code == 429:
-                raise ConnectionError(f"the server answers {error.code} {error.reason}") from error
+                raise ConnectionError(f"the server answers {error.code} {reason}") from error
             raise ManifestError(
-                f"{url} cannot be downloaded: the server answers {error.code} {error.reason}; check the address in the "
+                f"{url} cannot be downloaded: the server answers {error.code} {reason}; check the address in the "
                 "manifest"
             ) from error
+    except ManifestError:
+        raise
+    except ValueError as error:
+        raise ManifestError(f"{url} redirects to what is no address; get the file another way") from error
     with response:
         start = have if response.status == 206 else 0
         if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):

@@ -41,13 +41,15 @@ class Placed:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def whole_folder(path: str | Path, source: str | Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes `path` when the block ends without an error.
 
     Raises:
-        OutputError: If `path` exists (an empty folder may), or cannot be written.
+        OutputError: If `path` exists (an empty folder may), lies in the folder `source`, or cannot be written.
     """
     target = Path(path).absolute()
+    if target.resolve().is_relative_to(Path(source).resolve()):
+        raise OutputError(f"{path} lies in {source}, whose files are copied; name a folder beside it")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise OutputError(f"{path} already exists; name a folder that does not, or remove it first")
     partial = target.with_name(f".partial-{secrets.token_hex(4)}")
@@ -89,13 +91,22 @@ def file_ending(manifest: Manifest, endings: tuple[str, ...], wanted_by: str) ->
 def place_cases(
     manifest: Manifest, image_name: Callable[[Case], str], label_name: Callable[[Case], str]
 ) -> list[Placed]:
-    """Say where each case goes: what is trained on and has a label to `Tr`, all others to `Ts`."""
+    """Say where each case goes: what is trained on and has a label to `Tr`, all others to `Ts`.
+
+    Raises:
+        ManifestError: If there is nothing to train on.
+    """
     trained = {case for split in _TRAINED_ON for case in manifest.splits.get(split, ())}
     placed = []
     for case in manifest.cases:
         side = "Tr" if case.id in trained and case.label is not None else "Ts"
         label = None if case.label is None else f"labels{side}/{label_name(case)}"
         placed.append(Placed(case, side, f"images{side}/{image_name(case)}", label))
+    if not any(one.side == "Tr" for one in placed):
+        raise ManifestError(
+            f"manifest {manifest.path}: no case with a label is in a split named {', '.join(_TRAINED_ON)}, so there is "
+            "nothing to train on; draw splits first: unet-pipeline data split"
+        )
     return placed
 
 

@@ -26,10 +26,11 @@ def export_msd(manifest: Manifest, folder: str | Path, target: str | Path, progr
         progress: Show a progress bar.
 
     Raises:
-        ManifestError: If an image or a label is no NIfTI file, or differs from the manifest.
+        ManifestError: If an image or a label is no NIfTI file, or differs from the manifest; or no case
+            is in a split that is trained on.
         MissingFileError: If a file is not there.
         LabelError: If a label holds a value that is no class.
-        OutputError: If `target` exists or cannot be written.
+        OutputError: If `target` exists, lies in `folder` or cannot be written.
 
     Source:
         Antonelli et al.: The Medical Segmentation Decathlon, Nature Communications 13:4128 (2022); the keys are those
@@ -38,7 +39,7 @@ def export_msd(manifest: Manifest, folder: str | Path, target: str | Path, progr
     ending = file_ending(manifest, _ENDINGS, "the Medical Segmentation Decathlon")
     placed = place_cases(manifest, *[lambda case: f"{case.id}{ending}"] * 2)
     validation = set(manifest.splits.get("validation", ()))
-    with whole_folder(target) as partial:
+    with whole_folder(target, folder) as partial:
         fields = copy_cases(manifest, Path(folder), partial, placed, read_manifest_fields(manifest.path)[0], progress)
         trained = [one for one in placed if one.side == "Tr"]
         listed: dict[str, list[Any]] = {

@@ -28,17 +28,18 @@ def export_nnunet(manifest: Manifest, folder: str | Path, target: str | Path, pr
         progress: Show a progress bar.
 
     Raises:
-        ManifestError: If an image or a label has another format or ending, or differs from the manifest.
+        ManifestError: If an image or a label has another format or ending, or differs from the manifest; or no case
+            is in a split that is trained on.
         MissingFileError: If a file is not there.
         LabelError: If a label holds a value that is no class.
-        OutputError: If `target` exists or cannot be written.
+        OutputError: If `target` exists, lies in `folder` or cannot be written.
 
     Source:
         MIC-DKFZ/nnUNet, documentation/dataset_format.md and documentation/manual_data_splits.md.
     """
     ending = file_ending(manifest, _ENDINGS, "nnU-Net")
     placed = place_cases(manifest, lambda case: f"{case.id}_0000{ending}", lambda case: f"{case.id}{ending}")
-    with whole_folder(target) as partial:
+    with whole_folder(target, folder) as partial:
         fields = copy_cases(manifest, Path(folder), partial, placed, read_manifest_fields(manifest.path)[0], progress)
         content = {
             "name": manifest.name,

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from ..errors import ManifestError, OutputError
-from .download import download
+from .download import check_address, download
 from .manifest import Manifest
 from .manifest_entries import Archive, Case, PublishedSource
 from .unpack import unpack
@@ -75,6 +75,7 @@ def _archives(manifest: Manifest) -> tuple[Archive, ...]:
         )
     are_files_known = all(digest is not None for case in manifest.cases for _, _, digest in case.files())
     for archive in manifest.source.archives:
+        check_address(archive.url)
         if archive.sha256 is None and not are_files_known:
             raise ManifestError(
                 f"manifest {manifest.path}: the SHA-256 of {archive.url} is null and so are those of some files, so "

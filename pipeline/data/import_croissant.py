@@ -43,7 +43,9 @@ def import_croissant(path: str | Path) -> dict[str, Any]:
                 "be imported; index the files instead: unet-pipeline data index FOLDER"
             )
         fields = _fields(content, sets)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except ManifestError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ManifestError(
             f"{path} is not as `data export --to croissant` writes it ({error!r}); export it again"
         ) from error

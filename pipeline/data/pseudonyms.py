@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +32,7 @@ class Pseudonyms:
         if key is not None and len(key) < _LEAST_KEY_BYTES:
             raise ConfigError(
                 f"the key for pseudonyms has {len(key)} bytes; expected at least {_LEAST_KEY_BYTES}; make one with "
-                "`head -c 32 /dev/urandom > pseudonym.key`, and keep it as safe as the patients' names"
+                "`(umask 077; head -c 32 /dev/urandom > pseudonym.key)`, and keep it as safe as the patients' names"
             )
         self._key = secrets.token_bytes(32) if key is None else key
 
@@ -40,10 +42,17 @@ class Pseudonyms:
 
         Raises:
             MissingFileError: If it is not there or cannot be read.
-            ConfigError: If it is too short.
+            ConfigError: If it is too short, or others than its owner may read it.
         """
+        path = Path(path)
         try:
-            return cls(Path(path).read_bytes())
+            mode = path.stat().st_mode
+            if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise ConfigError(
+                    f"key file {path} has mode {stat.S_IMODE(mode):04o}; expected that only its owner may read it; run "
+                    f"chmod 600 {path}"
+                )
+            return cls(path.read_bytes())
         except OSError as error:
             raise MissingFileError(f"key file {path} cannot be read: {error.strerror}; check the path") from error
 

@@ -22,7 +22,7 @@ from ..errors import ManifestError, OutputError
 # What the libraries raise for what is damaged, or packed in a way that they do not know.
 _DAMAGED: Final = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile),
-    *(zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
+    *(zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeError),
 )
 
 
@@ -87,8 +87,10 @@ def _entries(archive: Path) -> Iterator[list[_Entry]]:
 
 def _zip_entry(archive: Path, zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry | None:
     name = _checked_name(archive, info.filename)
-    if info.is_dir():
+    if info.filename and info.is_dir():
         return None
+    if not name:
+        raise ManifestError(_refusal(archive, info.filename, "has no name"))
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise ManifestError(_refusal(archive, info.filename, "is a link or a device"))
@@ -103,6 +105,8 @@ def _tar_entry(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> 
         return None
     if not member.isreg():
         raise ManifestError(_refusal(archive, member.name, "is a link or a device"))
+    if not name:
+        raise ManifestError(_refusal(archive, member.name, "has no name"))
 
     def opened() -> IO[bytes]:
         content = tar.extractfile(member)

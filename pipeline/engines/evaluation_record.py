@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,15 @@ from ignite.engine import Engine, Events
 
 from ..data import Manifest
 from ..formats import whole_file
+from .json_record import json_text
 
 logger = logging.getLogger("unet_pipeline")
 
 
 class EvaluationRecord:
     """Handler of an evaluator that says its scores and writes `evaluation.json`, with the scores of every case.
+
+    A score that does not exist, such as that of a class which a case lacks, is null there.
 
     Args:
         folder: Where the file goes.
@@ -54,7 +56,7 @@ class EvaluationRecord:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path, overwrite=True) as partial:
-            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json_text(record), encoding="utf-8")
         said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
         logger.info("scores on %s of %s: %s", self.split, self.manifest.name, said)
         logger.info("scores of every case: %s", self.path)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import platform
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from ..data import Manifest
 from ..errors import CheckpointError, OutputError
 from ..formats import whole_file
 from .checkpoint import TrainingCheckpoint
+from .json_record import json_text
 from .running_config import running_parser
 
 RECORD_NAME = "run.json"
@@ -42,7 +44,7 @@ class RunRecord:
     The file is written when training starts, after every epoch and validation and at the end, each time whole; the
     record of an earlier run in the same folder stays until the first epoch of this one is over. Its `status` is
     `"running"`, `"completed"`, `"interrupted"` or `"failed"`. `config` is the merged config but for folders of the
-    machine. No patients are named.
+    machine. A score that does not exist is null. No patients are named.
 
     Args:
         folder: Where the record goes.
@@ -145,7 +147,7 @@ class RunRecord:
                 (entry for entry in self._record["epochs"] if entry["epoch"] == best_epoch), {}
             )
             best = known.get("scores", self._record["best_metric"])
-            scores = ", ".join(f"{name} {value:.4f}" for name, value in best.items())
+            scores = ", ".join(f"{name} {math.nan if value is None else value:.4f}" for name, value in best.items())
             logger.info("validation scores of the best epoch (%s): %s", best_epoch, scores)
             logger.info("checkpoint: %s", self.checkpoint.best_path)
             logger.info("overlay picture: %s", self.picture)
@@ -183,7 +185,7 @@ class RunRecord:
         self._record["peak_memory_mb"] = _peak_memory_mb()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path, overwrite=True) as partial:
-            partial.write_text(json.dumps(self._record, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json_text(self._record), encoding="utf-8")
 
 
 def _epochs_before(path: Path, epoch: int) -> list[dict[str, Any]]:

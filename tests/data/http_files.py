@@ -19,6 +19,8 @@ class HttpFiles:
         cut_after: For the first requests, one each: after how many bytes the connection ends; None lets it through.
         takes_ranges: Whether it knows Range.
         status: An answer to give instead, or None.
+        redirect: Where files that are not there are said to be, or None.
+        content_range: What is said of parts instead of the truth, or None.
         asked: The path and the Range header of each request.
     """
 
@@ -29,6 +31,7 @@ class HttpFiles:
     says_length: bool = True
     status: int | None = None
     redirect: str | None = None
+    content_range: str | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def url(self, path: str) -> str:
@@ -62,7 +65,8 @@ def http_files() -> Iterator[HttpFiles]:
                 return
             self.send_response(206 if wanted and state.takes_ranges else 200)
             if wanted and state.takes_ranges:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                said = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                self.send_header("Content-Range", state.content_range or said)
             if state.says_length:
                 self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()

@@ -275,7 +275,7 @@ BAD_MSD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "case twice": (
         lambda fields: fields["training"].append(fields["training"][0]),
-        r"cases is .*expected one case or more, none of them twice",
+        r"splits/training is .*expected ids of one case or more, none of them twice",
     ),
     "no case": (lambda fields: fields.update(training=[], validation=[], test=[]), r"cases is \[\]; expected one case"),
 }
