@@ -48,7 +48,8 @@ def _add_index(actions: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--patient-pattern", metavar="REGEX",
-        help="what tells the patient in a path, its first group or the whole: '^([^/]+)/' is the first folder "
+        help="what tells the patient in a path, its first group, or the whole if it has none: "
+        "'^([^/]+)/' is the first folder "
         "(default: PatientID of DICOM, sub-... of BIDS, else each image is a patient of its own)",
     )  # fmt: skip
     parser.add_argument(
@@ -141,6 +142,11 @@ def _add_import(actions: Any) -> None:
     parser.add_argument("path", metavar="PATH", help="the folder; for croissant the file")
     parser.add_argument("--from", dest="source", required=True, choices=_EXCHANGE, help="the format")
     _add_output(parser, "manifest to write")
+    parser.add_argument(
+        "--patient-pattern", metavar="REGEX",
+        help="what tells the patient in the path of an image, its first group, or the whole if it has none (default: "
+        "the manifest that `data export` noted, sub-... of BIDS, else each image is a patient of its own)",
+    )  # fmt: skip
     parser.set_defaults(command=_import)
 
 
@@ -249,11 +255,18 @@ def _export(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from .data import import_croissant, import_msd, import_nnunet
 
+    _refuse_existing(options)
+    notes: tuple[str, ...] = ()
     if options.source == "croissant":
+        if options.patient_pattern is not None:
+            raise ConfigError("a Croissant file tells the patients; leave --patient-pattern out")
         fields = import_croissant(options.path)
     else:
-        fields = (import_msd if options.source == "msd" else import_nnunet)(options.path, progress=True)
+        read = import_msd if options.source == "msd" else import_nnunet
+        fields, notes = read(options.path, options.patient_pattern, progress=True)
     _write(options, fields)
+    for note in notes:
+        print(note, file=sys.stderr)
     sizes = ", ".join(f"{split} {len(ids)}" for split, ids in fields["splits"].items())
     print(f"{_counted(len(fields['cases']), 'case')} ({sizes}): {options.output}")
 

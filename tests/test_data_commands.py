@@ -211,6 +211,7 @@ def test_the_input_of_an_index_is_not_changed(run: Run, scans: Path, tmp_path: P
 
     before = state()
     assert run("index", "scans", "-o", "all.json").status == 0
-    assert run("export", "all.json", "scans", "--to", "nnunet", "-o", "out").status == 0
+    assert run("split", "all.json", "--holdout", "0.3", "--seed", "1", "-o", "split.json").status == 0
+    assert run("export", "split.json", "scans", "--to", "nnunet", "-o", "out").status == 0
     assert state() == before
     shutil.rmtree(tmp_path / "out")

@@ -10,7 +10,9 @@ from .exchange_layout import DATASET_JSON, NOTES, read_dataset_json
 from .imported import Imported, ImportedCase, imported_fields
 
 
-def import_msd(folder: str | Path, progress: bool = False) -> dict[str, Any]:
+def import_msd(
+    folder: str | Path, patient_pattern: str | None = None, progress: bool = False
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the fields of a manifest for a folder with the `dataset.json` of the Decathlon.
 
     `training`, `validation` (MONAI's key) and `test` become splits of these names. Test images have a label if it lies
@@ -18,13 +20,19 @@ def import_msd(folder: str | Path, progress: bool = False) -> dict[str, Any]:
 
     Args:
         folder: The folder that holds `dataset.json`.
+        patient_pattern: Regular expression whose first group (the whole, where it has none) tells the patient in the
+            path of an image; by default `sub-...` of BIDS, else each image is a patient of its own.
         progress: Show a progress bar.
+
+    Returns:
+        The fields, and what a person should know: how many images count as a patient of their own.
 
     Raises:
         ManifestError: If `dataset.json` is not there, lacks a key, or does not agree with its note; or if images have
             several channels.
         MissingFileError: If a file that it names is not there.
         ImageError: If a file is damaged.
+        ConfigError: If the pattern is wrong, or given where a note tells the patients.
     """
     folder = Path(folder)
     content = read_dataset_json(folder)
@@ -54,7 +62,7 @@ def import_msd(folder: str | Path, progress: bool = False) -> dict[str, Any]:
         cases=[case for section in cases.values() for case in section],
         splits={section: [case.id for case in found] for section, found in cases.items()},
     )
-    return imported_fields(found, folder, content.get(NOTES), progress)
+    return imported_fields(found, folder, content.get(NOTES), patient_pattern, progress)
 
 
 def _case(folder: Path, entry: Any, is_test: bool) -> ImportedCase:

@@ -13,7 +13,9 @@ from .manifest_reading import read_json
 from .split import DEVELOPMENT
 
 
-def import_nnunet(folder: str | Path, progress: bool = False) -> dict[str, Any]:
+def import_nnunet(
+    folder: str | Path, patient_pattern: str | None = None, progress: bool = False
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the fields of a manifest for a folder such as `nnUNet_raw/Dataset004_Hippocampus`.
 
     `splits_final.json` is read where it lies beside `dataset.json`: one fold becomes the splits `training` and
@@ -21,13 +23,19 @@ def import_nnunet(folder: str | Path, progress: bool = False) -> dict[str, Any]:
 
     Args:
         folder: The folder that holds `dataset.json`.
+        patient_pattern: Regular expression whose first group (the whole, where it has none) tells the patient in the
+            path of an image; by default `sub-...` of BIDS, else each image is a patient of its own.
         progress: Show a progress bar.
+
+    Returns:
+        The fields, and what a person should know: how many images count as a patient of their own.
 
     Raises:
         ManifestError: If a file of the format is not there, lacks a key, or does not agree with the rest; or if images
             have several channels or labels are regions.
         MissingFileError: If an image has no label.
         ImageError: If a file is damaged.
+        ConfigError: If the pattern is wrong, or given where a note tells the patients.
     """
     folder = Path(folder)
     content = read_dataset_json(folder)
@@ -61,7 +69,7 @@ def import_nnunet(folder: str | Path, progress: bool = False) -> dict[str, Any]:
         splits={**splits, "test": [case.id for case in tested]},
         parts=parts,
     )
-    return imported_fields(found, folder, content.get(NOTES), progress)
+    return imported_fields(found, folder, content.get(NOTES), patient_pattern, progress)
 
 
 def _images(folder: Path, side: str, ending: str) -> list[tuple[str, str]]:

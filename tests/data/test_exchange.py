@@ -119,7 +119,7 @@ def test_a_round_trip_keeps_everything_but_paths_and_stored_values(
     manifest = make(tmp_path / "in", stored=stored)
     manifest = with_folds(manifest) if folds else manifest
     write(manifest, tmp_path / "in", tmp_path / "out")
-    read_back = back(read(tmp_path / "out"), tmp_path / "out")
+    read_back = back(read(tmp_path / "out")[0], tmp_path / "out")
     for name in (
         *("name", "version", "description", "licence", "citation", "source", "deidentification", "modality"),
         *("spacing_mm", "slice_spacing_mm", "split_unit", "splits", "folds"),
@@ -148,7 +148,7 @@ def test_without_the_note_cases_classes_and_splits_are_still_kept(tmp_path: Path
     manifest = make(tmp_path / "in", stored=(0, 255, 7))
     write(manifest, tmp_path / "in", tmp_path / "out")
     without_notes(tmp_path / "out")
-    read_back = back(read(tmp_path / "out"), tmp_path / "out")
+    read_back = back(read(tmp_path / "out")[0], tmp_path / "out")
     assert {case.id for case in read_back.cases} == {case.id for case in manifest.cases}
     assert [(entry.index, entry.name) for entry in read_back.classes] == [
         (entry.index, entry.name) for entry in manifest.classes
@@ -172,7 +172,7 @@ def test_folds_are_what_nnunet_calls_splits_and_are_kept_without_the_note(tmp_pa
     splits = json.loads((tmp_path / "out/splits_final.json").read_text())
     assert [set(fold["val"]) for fold in splits] == [set(part) for part in manifest.folds.parts]
     assert all(set(fold["train"]) == set(manifest.splits["development"]) - set(fold["val"]) for fold in splits)
-    read_back = back(import_nnunet(tmp_path / "out"), tmp_path / "out")
+    read_back = back(import_nnunet(tmp_path / "out")[0], tmp_path / "out")
     assert read_back.folds is not None
     assert [set(part) for part in read_back.folds.parts] == [set(part) for part in manifest.folds.parts]
     assert set(read_back.splits["development"]) == set(manifest.splits["development"])
@@ -218,7 +218,7 @@ def test_png_goes_to_nnunet_and_back(tmp_path: Path):
     (tmp_path / "in").mkdir()
     manifest = make(tmp_path / "in", ending=".png", stored=(0, 255, 7))
     export_nnunet(manifest, tmp_path / "in", tmp_path / "out")
-    read_back = back(import_nnunet(tmp_path / "out"), tmp_path / "out")
+    read_back = back(import_nnunet(tmp_path / "out")[0], tmp_path / "out")
     before = imagecodecs.imread(str(tmp_path / "in" / str(manifest.cases[0].label)))
     after = imagecodecs.imread(str(tmp_path / "out" / str(read_back.cases[0].label)))
     np.testing.assert_array_equal(before, np.array([0, 255, 7])[after])
@@ -410,7 +410,7 @@ def test_the_real_volumes_come_back(real_data: Callable[[str], Path], tmp_path: 
     shipped = Manifest.load(Path(__file__).parents[2] / "data_manifests" / "msd_hippocampus.json")
     write(shipped, source, tmp_path / "out")
     without_notes(tmp_path / "out")
-    read_back = Manifest.from_fields(read(tmp_path / "out"), tmp_path / "m.json")
+    read_back = Manifest.from_fields(read(tmp_path / "out")[0], tmp_path / "m.json")
     assert {split: set(ids) for split, ids in read_back.splits.items()} == {
         split: set(ids) for split, ids in shipped.splits.items()
     }
