@@ -106,6 +106,15 @@ def test_a_segmentation_of_another_series_is_found(folder: Path):
         assert "another series" in problem or "another frame of reference" in problem
 
 
+def test_a_segment_without_a_number_is_found(folder: Path):
+    ids = index(folder)
+    segments = pydicom.dcmread(folder / "seg1.dcm").SegmentSequence
+    del segments[0].SegmentNumber
+    change(folder / "seg1.dcm", SegmentSequence=segments)
+    (problem,) = problems(folder)
+    assert problem.startswith(f"case '{ids['ct1']}': label DATA/seg1.dcm has a segment without a number (0062,0004)")
+
+
 def test_a_segmentation_that_lies_beside_the_voxels_is_found(folder: Path):
     ids = index(folder)
     dataset = pydicom.dcmread(folder / "seg2.dcm")

@@ -131,6 +131,21 @@ def test_an_attribute_is_balanced_over_the_folds(tmp_path: Path):
     assert drawn["folds"]["stratify"] == "site"
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_patients_whose_cases_differ_stay_whole_in_stratified_parts(tmp_path: Path, seed: int):
+    manifest = manifest_of(tmp_path, {f"p{number}": 4 for number in range(12)})
+    fields = json.loads(manifest.path.read_text())
+    for number, case in enumerate(fields["cases"]):
+        case["attributes"] = {"site": "abc"[number % 3]}
+    manifest.path.write_text(json.dumps(fields))
+    manifest = Manifest.load(manifest.path)
+    drawn = split_data_set(manifest, seed=seed, folds=3, holdout=0.25, stratify="site")
+    parts = [*drawn["folds"]["parts"], drawn["splits"]["test"]]
+    patients = [{case.rsplit("-", 1)[0] for case in part} for part in parts]
+    assert sum(map(len, patients)) == 12
+    with_splits(manifest, drawn)
+
+
 def test_a_stratum_with_fewer_cases_than_folds_is_spread_without_a_warning(tmp_path: Path):
     manifest = manifest_of(tmp_path, {f"p{number}": 1 for number in range(12)})
     fields = json.loads(manifest.path.read_text())
