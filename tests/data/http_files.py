@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -71,7 +71,8 @@ def http_files() -> Iterator[HttpFiles]:
                 self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             cut = state.cut_after.pop(0) if state.cut_after else None
-            self.wfile.write(content[start:][:cut])
+            with suppress(ConnectionError):  # whoever asked may have heard enough
+                self.wfile.write(content[start:][:cut])
 
         def log_message(self, *arguments: object) -> None:
             pass
