@@ -11,8 +11,8 @@ from typing import Final
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from ..formats.deidentify_profile import confidentiality_profile
-from ..formats.deidentify_terms import IdentifyingTerms
+from ..deidentification.profile import confidentiality_profile
+from ..deidentification.terms import IdentifyingTerms
 
 IDENTIFYING_TAGS: Final = (
     *("PatientID", "PatientName", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName"),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.data import check_data_set, index_data_set
+from pipeline.deidentification import DeidentificationKey, DeidentificationPlan, deidentify_folder
 from pipeline.errors import ConfigError, ImageError, LabelError, ManifestError
-from pipeline.formats import DeidentificationKey, DeidentificationPlan, deidentify_folder
 
 from .dicom_slices import SERIES, STUDY, item, write_segmentation, write_slice
 
