@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
+import pydicom
 import pytest
+from pydicom.uid import RLELossless, generate_uid
 
 from pipeline.errors import PipelineError
-from pipeline.formats import REPAIRS, read_dicom_seg, read_dicom_series
+from pipeline.formats import REPAIRS, read_dicom_seg, read_dicom_series, write_dicom_series
 
 from .faulty_series import PLANTED, VOXELS, edit, put, refused
 
@@ -114,14 +120,30 @@ def test_a_size_that_the_pixels_do_not_have_takes_no_memory(folder: Path) -> Non
     assert "truncated or damaged pixels" in refused(folder)
 
 
-def test_a_volume_that_does_not_fit_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.formats import dicom_series
+@contextmanager
+def memory_limit(more_bytes: int) -> Iterator[None]:
+    """Let this process take so much more memory, and no more."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + more_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
-    def full(*_: object) -> None:
-        raise MemoryError
 
-    monkeypatch.setattr(dicom_series.np, "empty", full)
-    assert refused(folder).startswith("6 slices of 7 × 9 px do not fit into memory; expected room for 0.0 GiB")
+def test_a_volume_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    write_dicom_series(tmp_path, np.zeros((4096, 4096, 1), np.int16), np.diag([1.0, 1, 2, 1]))
+    (first,) = tmp_path.iterdir()
+    slice_ = pydicom.dcmread(first)
+    slice_.compress(RLELossless, encoding_plugin="pydicom")
+    for number in range(40):
+        slice_.ImagePositionPatient = [0, 0, 2 * number]
+        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        slice_.save_as(tmp_path / f"{number}.dcm")
+    first.unlink()
+    with memory_limit(2**30):
+        message = refused(tmp_path)
+    assert message.startswith("40 slices of 4096 × 4096 px do not fit into memory; expected room for 1.2 GiB")
 
 
 # --- files that are not there, or not what they are named ------------------------------------------------------------
