@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .formats import (
     read_dicom_series,
     read_nifti,
     scan_dicom,
+    series_digest,
     series_name,
     volume_records,
 )
@@ -87,18 +89,25 @@ class SeriesInput:
 
     Attributes:
         folder: Folder in which its files lie, or the one file.
-        uid: Series Instance UID.
+        uid: Series Instance UID; empty where its files have none.
         allow: Repairs that may be made.
+        files: Its files, by which a series without a UID is told from others.
     """
 
     folder: Path
     uid: str
     allow: frozenset[str] = frozenset()
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells it from other series, and nobody who the patient is."""
+        return series_digest(self.uid, self.files)
 
     @property
     def name(self) -> str:
         """What its results are named by: not its folder or files, which hospitals name by patients."""
-        return series_name(self.uid)
+        return series_name(self.digest)
 
     def read(self, progress: bool = False) -> Volume:
         """Read the series; errors are those of `read_dicom_series`.
@@ -198,7 +207,8 @@ def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInp
             f"folder {path} holds images and no volume, and the bundle segments volumes (NIfTI and DICOM series); "
             + _USE_IMAGE_BUNDLE
         )
-    return [SeriesInput(path, uid, frozenset(choice.allow)) for uid in _chosen(found, choice)]
+    files = {series.uid: series.paths for series in found.series}
+    return [SeriesInput(path, uid, frozenset(choice.allow), files[uid]) for uid in _chosen(found, choice)]
 
 
 def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:

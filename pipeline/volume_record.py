@@ -15,7 +15,6 @@ from .formats import (
     AlgorithmIdentification,
     DicomSeries,
     NiftiImage,
-    series_uid_digest,
     whole_file,
     without_file_names,
 )
@@ -70,7 +69,7 @@ def _source(volume_input: VolumeInput, volume: Volume) -> dict[str, Any]:
             assert isinstance(volume_input, SeriesInput)
             return {
                 "format": "DICOM",
-                "series_uid_sha256": series_uid_digest(volume_input.uid),
+                "series_uid_sha256" if volume_input.uid else "series_files_sha256": volume_input.digest,
                 "modality": str(series.headers[0].get("Modality") or ""),
                 **facts,
                 "repairs": [without_file_names(repair) for repair in series.repairs],

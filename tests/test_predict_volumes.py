@@ -35,7 +35,7 @@ from pipeline.formats import DicomSeriesReader, MadeUpPatient, NiftiReader, read
 from pipeline.networks import ValidUNet
 from pipeline.predict import Predictor
 from pipeline.predict_volumes import _prepared, predict_volumes, volume_probability
-from pipeline.volume_inputs import NiftiInput, SeriesInput
+from pipeline.volume_inputs import NiftiInput, SeriesInput, find_volumes
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "hippocampus_mr_segmentation"
@@ -843,3 +843,17 @@ def test_the_modifier_reaches_the_segments(predictor: Predictor, tmp_path: Path)
         "Anterior",
         "Posterior",
     ]
+
+
+def test_series_without_a_uid_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    for name, value in (("a", 1), ("b", 2), ("c", 1)):
+        write_dicom_series(tmp_path / name, np.full((5, 6, 3), value, np.int16), np.diag([1.0, 1, 2, 1]))
+        for path in (tmp_path / name).iterdir():
+            header = pydicom.dcmread(path)
+            header.SeriesInstanceUID = ""
+            header.save_as(path)
+    shutil.rmtree(tmp_path / "c")
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    names = [volume.name for name in "abc" for volume in find_volumes([tmp_path / name])]
+    assert names[0] == names[2] != names[1]
+    assert hashlib.sha256(b"").hexdigest()[:12] not in "".join(names)

@@ -195,7 +195,7 @@ class Manifest:
             close = difflib.get_close_matches(split, self.splits, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             if self.folds is not None and split in ("training", "validation"):
-                hint = f"choose one of its {len(self.folds.parts)} folds (fold: 0); "
+                hint = f"choose one of its {len(self.folds.parts)} folds (manifest::fold=0, in Python fold=0); "
             msg = f"data set {self.name!r} has no split {split!r}; {hint}its splits are {list(self.splits)}"
             raise ManifestError(msg)
         by_id = {case.id: case for case in self.cases}

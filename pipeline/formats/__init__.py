@@ -8,9 +8,9 @@ from .dicom_frames import SourceFrame as SourceFrame
 from .dicom_geometry import lps_to_ras as lps_to_ras
 from .dicom_inputs import MaskFormat as MaskFormat
 from .dicom_inputs import plan_series_masks as plan_series_masks
+from .dicom_inputs import series_digest as series_digest
 from .dicom_inputs import series_name as series_name
 from .dicom_inputs import series_records as series_records
-from .dicom_inputs import series_uid_digest as series_uid_digest
 from .dicom_reader import DicomSeriesReader as DicomSeriesReader
 from .dicom_seg import SegKind as SegKind
 from .dicom_seg import write_dicom_seg as write_dicom_seg

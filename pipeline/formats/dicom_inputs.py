@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,18 +16,36 @@ MaskFormat = Literal["nifti", "dicom-seg"]
 MASK_SUFFIXES: Final[dict[MaskFormat, str]] = {"nifti": "_mask.nii.gz", "dicom-seg": "_seg.dcm"}
 
 
-def series_uid_digest(series_uid: str) -> str:
-    """Return the SHA-256 of a Series Instance UID: who has the series can tell that it is this one, and nobody else."""
-    return hashlib.sha256(series_uid.encode()).hexdigest()
+def series_digest(series_uid: str, paths: Iterable[Path]) -> str:
+    """Return what tells a series from others and nobody who the patient is.
+
+    Args:
+        series_uid: Its Series Instance UID; empty where its files have none.
+        paths: Its files.
+
+    Returns:
+        SHA-256 of the UID, so that who has the series can tell that it is this one; without a UID that of the sorted
+        SHA-256 of the files, one a line.
+    """
+    if series_uid:
+        return hashlib.sha256(series_uid.encode()).hexdigest()
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashlib.sha256("".join(f"{digest}\n" for digest in sorted(digests)).encode()).hexdigest()
 
 
-def series_name(series_uid: str) -> str:
+def series_name(digest: str) -> str:
     """Return what the results of a series are named by.
 
     Not its folder or files, which hospitals name by patients, nor the UID itself, in which scanners put times and their
     serial numbers.
+
+    Args:
+        digest: What `series_digest` gives.
     """
-    return f"series-{series_uid_digest(series_uid)[:12]}"
+    return f"series-{digest[:12]}"
 
 
 def series_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -49,7 +67,8 @@ def series_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not found.series:
         raise ImageError(f"{found.path} holds no DICOM images; expected those of one series or more; check the path")
     records = [
-        {"image": [str(path) for path in listing.paths], "name": series_name(listing.uid)} for listing in found.series
+        {"image": [str(path) for path in listing.paths], "name": series_name(series_digest(listing.uid, listing.paths))}
+        for listing in found.series
     ]
     return sorted(records, key=lambda record: str(record["name"]))
 
