@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pydicom
 import pytest
 from pydicom.uid import RLELossless, generate_uid
@@ -18,7 +16,7 @@ from pydicom.uid import RLELossless, generate_uid
 from pipeline.errors import PipelineError
 from pipeline.formats import REPAIRS, read_dicom_seg, read_dicom_series, write_dicom_series
 
-from .faulty_series import PLANTED, VOXELS, edit, put, refused
+from .faulty_series import PLANTED, VOXELS, edit, put, refused, snapshot
 
 _EVERYTHING = sorted(set(REPAIRS) - {"monochrome1-keep"})
 _PREFIX_BYTES = 132
@@ -120,15 +118,19 @@ def test_a_size_that_the_pixels_do_not_have_takes_no_memory(folder: Path) -> Non
     assert "truncated or damaged pixels" in refused(folder)
 
 
-@contextmanager
-def memory_limit(more_bytes: int) -> Iterator[None]:
-    """Let this process take so much more memory, and no more."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + more_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+# In a process of its own: a long test run keeps memory that it can use again beyond any limit.
+_READ_WITHIN_A_LIMIT = """
+import resource, sys
+import psutil
+from pipeline.errors import PipelineError
+from pipeline.formats import read_dicom_series
+
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**30,) * 2)
+try:
+    read_dicom_series(sys.argv[1])
+except PipelineError as error:
+    print(error)
+"""
 
 
 def test_a_volume_that_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -136,14 +138,18 @@ def test_a_volume_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     (first,) = tmp_path.iterdir()
     slice_ = pydicom.dcmread(first)
     slice_.compress(RLELossless, encoding_plugin="pydicom")
-    for number in range(120):
+    for number in range(40):
         slice_.ImagePositionPatient = [0, 0, 2 * number]
         slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         slice_.save_as(tmp_path / f"{number}.dcm")
     first.unlink()
-    with memory_limit(2**29):  # memory that the process keeps for itself comes on top
-        message = refused(tmp_path)
-    assert message.startswith("120 slices of 4096 × 4096 px do not fit into memory; expected room for 3.8 GiB")
+    before = snapshot(tmp_path)
+    finished = subprocess.run(
+        [sys.executable, "-c", _READ_WITHIN_A_LIMIT, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert ": 40 slices of 4096 × 4096 px do not fit into memory; expected room for 1.2 GiB;" in finished.stdout
+    assert finished.stdout.count("\n") == 1
+    assert snapshot(tmp_path) == before
 
 
 # --- files that are not there, or not what they are named ------------------------------------------------------------
