@@ -18,8 +18,10 @@ install: .venv/installed ## make .venv with everything in it
 train: install ## train the demo on generated images (minutes on two CPU cores)
 	$(BIN)/unet-pipeline train $(BUNDLE) --overlay demo
 
-test: install ## run all tests
-	$(BIN)/python -m pytest
+# The files of tests are shared out among processes, each of one thread.
+WORKERS ?= 2
+test: install ## run all tests, WORKERS=2 at once
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .venv/peers: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-binary elasticdeform --editable '.[test,benchmark]'
