@@ -1,4 +1,4 @@
-"""Scores of the ISBI 2012 challenge for membranes in electron microscopy: V_rand and V_info (thinned), pixel error.
+"""Scores of the ISBI 2012 challenge for membranes in electron microscopy, those of its first years and of its last.
 
 Arrays are `(row, column)`. A proposal is a membrane probability, and its interior at a threshold is where the
 probability lies *below* it; the truth is `True` inside cells. Every score is a number in [0, 1].
@@ -7,7 +7,7 @@ probability lies *below* it; the truth is `True` inside cells. Every score is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -16,14 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConfigError, ImageError, LabelError
 from ..transforms.instances import interior_instances
+from .warping import warping_errors
 
-EMScoreName = Literal["v_rand", "v_info", "pixel_error"]
+EMScoreName = Literal["v_rand", "v_info", "rand_error", "pixel_error", "warping_error"]
 
 EM_SCORE_NAMES: Final[tuple[EMScoreName, ...]] = get_args(EMScoreName)
 # The scores of which less is better.
-_ERRORS: Final = frozenset[EMScoreName]({"pixel_error"})
+_ERRORS: Final = frozenset[EMScoreName]({"rand_error", "pixel_error", "warping_error"})
 # 0, 0.1 ... 1 as the nearest floats: the steps of the challenge, without the drift of adding 0.1 ten times.
 EM_THRESHOLDS: Final = tuple(step / 10 for step in range(11))
+# With less of the truth's interior left, a proposal has no warping error but the worst; see `em_scores`.
+_LEAST_INTERIOR_LEFT: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,22 @@ class EMCurves:
         thresholds: Membrane probabilities below which a pixel counted as interior.
         v_rand_curve: V_rand after thinning, one value a threshold; 1 is perfect.
         v_info_curve: V_info after thinning; 1 is perfect.
+        rand_error_curve: 1 - V_rand, without thinning; 0 is perfect.
         pixel_error_curve: 1 - F-score of the interior pixels, without thinning; 0 is perfect.
+        warping_error_curve: Pixels of splits and mergers over all pixels; 0 is perfect. `None` if it was not asked for.
     """
 
     thresholds: tuple[float, ...]
     v_rand_curve: tuple[float, ...]
     v_info_curve: tuple[float, ...]
+    rand_error_curve: tuple[float, ...]
     pixel_error_curve: tuple[float, ...]
+    warping_error_curve: tuple[float, ...] | None = None
+
+    @property
+    def score_names(self) -> tuple[EMScoreName, ...]:
+        """The scores that are here: all of them, or all but the warping error."""
+        return tuple(name for name in EM_SCORE_NAMES if name != "warping_error" or self.warping_error_curve is not None)
 
     @property
     def v_rand(self) -> float:
@@ -63,6 +75,16 @@ class EMCurves:
         return self.best_threshold("v_info")
 
     @property
+    def rand_error(self) -> float:
+        """Least Rand error over the thresholds."""
+        return self.best("rand_error")
+
+    @property
+    def rand_error_threshold(self) -> float:
+        """The threshold that gave `rand_error`."""
+        return self.best_threshold("rand_error")
+
+    @property
     def pixel_error(self) -> float:
         """Least pixel error over the thresholds."""
         return self.best("pixel_error")
@@ -72,9 +94,29 @@ class EMCurves:
         """The threshold that gave `pixel_error`."""
         return self.best_threshold("pixel_error")
 
+    @property
+    def warping_error(self) -> float:
+        """Least warping error over the thresholds; a ConfigError if it was not asked for."""
+        return self.best("warping_error")
+
+    @property
+    def warping_error_threshold(self) -> float:
+        """The threshold that gave `warping_error`; a ConfigError if it was not asked for."""
+        return self.best_threshold("warping_error")
+
     def curve(self, score: EMScoreName) -> tuple[float, ...]:
-        """Return the named score at every threshold."""
-        return {"v_rand": self.v_rand_curve, "v_info": self.v_info_curve, "pixel_error": self.pixel_error_curve}[score]
+        """Return the named score at every threshold; a ConfigError for a warping error that was not asked for."""
+        curves: dict[EMScoreName, tuple[float, ...] | None] = {
+            "v_rand": self.v_rand_curve,
+            "v_info": self.v_info_curve,
+            "rand_error": self.rand_error_curve,
+            "pixel_error": self.pixel_error_curve,
+            "warping_error": self.warping_error_curve,
+        }
+        curve = curves[score]
+        if curve is None:
+            raise ConfigError("these scores hold no warping error: it was not asked for; score with warping=True")
+        return curve
 
     def index_of_best(self, score: EMScoreName) -> int:
         """Return which threshold gave the best value of the named score: the first of several equal ones."""
@@ -91,7 +133,11 @@ class EMCurves:
 
 
 def em_scores(
-    membrane_probability: ArrayLike, interior_truth: ArrayLike, thresholds: Sequence[float] = EM_THRESHOLDS
+    membrane_probability: ArrayLike,
+    interior_truth: ArrayLike,
+    thresholds: Sequence[float] = EM_THRESHOLDS,
+    *,
+    warping: bool = True,
 ) -> EMCurves:
     """Score the proposed membranes of one slice against its truth.
 
@@ -101,10 +147,15 @@ def em_scores(
     t > 0. For V_rand and V_info the proposed membranes are thinned first, see `interior_instances`: what counts is
     which cells they part, not how wide they are. Both scores look at the pixels that are interior in the truth, whose
     4-connected components are its cells; those of them on a proposed membrane count as segments of a single pixel.
+    The Rand error, one of the three scores of the challenge's first years and of the U-Net paper's table, is
+    1 - V_rand of the same pixels by the same count, but the proposal's segments are its 4-connected components as they
+    are, not thinned: membranes that are wider than in the truth cost. The warping error is that of `warping_errors`.
 
-    Two choices that the challenge's text leaves open. The pixel error takes the *interior* as the foreground, as the
+    Choices that the challenge's text leaves open. The pixel error takes the *interior* as the foreground, as the
     challenge does, whose images are bright inside cells; it looks at all pixels. V_info is 1 where truth and proposal
-    both are one single segment, where its definition is 0/0: they agree.
+    both are one single segment, where its definition is 0/0: they agree. The warping error is 1 at a threshold at
+    which less than half of the truth's interior is interior in the proposal: where nothing is left, nothing is split
+    or merged, so that without this rule its least value would be 0 for every proposal, at the threshold 0.
 
     Args:
         membrane_probability: (H, W) floating point, 0 surely interior, 1 surely membrane; a bool mask of membranes is
@@ -112,6 +163,7 @@ def em_scores(
         interior_truth: (H, W) bool, or numbers that are 0 or 1; `True` inside cells, `False` on membranes.
         thresholds: Where to cut the probability, in [0, 1]. They are rounded to the type of the probability, so that
             a float32 of 0.3 is not below the threshold 0.3.
+        warping: Whether to compute the warping error, which adds about half to the time of the others.
 
     Returns:
         Value and threshold of each score, and the scores at all thresholds.
@@ -131,61 +183,32 @@ def em_scores(
 
     Source:
         Arganda-Carreras et al.: Crowdsourcing the creation of image segmentation algorithms for connectomics,
-        Frontiers in Neuroanatomy 9:142 (2015), "foreground-restricted" scores "after border thinning".
+        Frontiers in Neuroanatomy 9:142 (2015), "foreground-restricted" scores "after border thinning". Rand, pixel and
+        warping error: http://brainiac2.mit.edu/isbi_challenge/evaluation, "dismissed metrics": 1 - the maximal F-score
+        of the foreground-restricted Rand index, without the zero component of the original labels; 1 - the maximal
+        F-score of pixel similarity; minimum splits and mergers warping error (Jain et al., CVPR 2010).
     """
     probability = _checked_probability(membrane_probability)
     truth = _checked_truth(interior_truth, probability.shape)
     levels = _checked_thresholds(thresholds)
     truth_segments = interior_instances(truth)[truth]
     # Interiors at growing thresholds contain one another, so that equal sizes are equal masks.
-    by_interior_px: dict[int, tuple[float, float, float]] = {}
+    by_interior_px: dict[int, tuple[float, ...]] = {}
     scores = []
     for threshold in levels:
         interior = probability < threshold
         interior_px = int(np.count_nonzero(interior))
         if interior_px not in by_interior_px:
-            pred_segments = interior_instances(interior, thinned=True)[truth]
-            v_rand, v_info = _segment_scores(truth_segments, pred_segments)
-            by_interior_px[interior_px] = (v_rand, v_info, _pixel_error(truth, interior))
+            thinned_scores = _segment_scores(truth_segments, interior_instances(interior, thinned=True)[truth])
+            rand_score, _ = _segment_scores(truth_segments, interior_instances(interior)[truth])
+            by_interior_px[interior_px] = (
+                *thinned_scores,
+                1 - rand_score,
+                _pixel_error(truth, interior),
+                *([_warping_error(truth, interior)] if warping else []),
+            )
         scores.append(by_interior_px[interior_px])
-    v_rand_curve, v_info_curve, pixel_error_curve = zip(*scores, strict=True)
-    return EMCurves(levels, v_rand_curve, v_info_curve, pixel_error_curve)
-
-
-def em_stack_scores(slices: Iterable[EMCurves]) -> EMCurves:
-    """Return the score that is quoted for a stack: the mean over its slices at each threshold, best over thresholds.
-
-    The best threshold is common to all slices: the mean of each slice's own best would be at least as good and could
-    not be reached by a method that does not know the truth.
-
-    Args:
-        slices: What `em_scores` gave for each slice, all with the same thresholds. Their order changes nothing.
-
-    Returns:
-        Mean curves; `v_rand`, `v_info` and `pixel_error` are their best values.
-
-    Raises:
-        ConfigError: If there are no slices, or their thresholds differ.
-
-    Source:
-        Arganda-Carreras et al. 2015; the ISBI 2012 challenge ranks by `v_rand` of this mean.
-    """
-    slices = list(slices)
-    thresholds = {scores.thresholds for scores in slices}
-    if len(thresholds) != 1:
-        msg = f"a stack needs slices with the same thresholds; got {len(slices)} slices with {len(thresholds)} sets"
-        raise ConfigError(msg)
-    return EMCurves(
-        thresholds.pop(),
-        _mean_curve([scores.v_rand_curve for scores in slices]),
-        _mean_curve([scores.v_info_curve for scores in slices]),
-        _mean_curve([scores.pixel_error_curve for scores in slices]),
-    )
-
-
-def _mean_curve(curves: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-    # `fsum` rounds once, so that the order of slices, and with it the number of ranks, cannot change the last digit.
-    return tuple(math.fsum(values) / len(curves) for values in zip(*curves, strict=True))
+    return EMCurves(levels, *zip(*scores, strict=True))
 
 
 def _segment_scores(truth: NDArray[np.int32], pred: NDArray[np.int32]) -> tuple[float, float]:
@@ -232,6 +255,12 @@ def _pixel_error(truth: NDArray[np.bool_], interior: NDArray[np.bool_]) -> float
     """Return 1 - F-score of the interior pixels; the truth has some."""
     wrong_px = int(np.count_nonzero(truth ^ interior))
     return wrong_px / (int(np.count_nonzero(truth)) + int(np.count_nonzero(interior)))
+
+
+def _warping_error(truth: NDArray[np.bool_], interior: NDArray[np.bool_]) -> float:
+    if np.count_nonzero(truth & interior) < _LEAST_INTERIOR_LEFT * np.count_nonzero(truth):
+        return 1.0
+    return warping_errors(truth, interior).error
 
 
 def _checked_probability(membrane_probability: ArrayLike) -> NDArray[np.floating]:

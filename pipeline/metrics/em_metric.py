@@ -23,7 +23,8 @@ from monai.handlers import from_engine
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, ImageError, LabelError, PipelineError
-from .em import EM_SCORE_NAMES, EM_THRESHOLDS, EMCurves, EMScoreName, em_scores, em_stack_scores
+from .em import EM_SCORE_NAMES, EM_THRESHOLDS, EMCurves, EMScoreName, em_scores
+from .em_stack import em_stack_scores
 
 EMReport = Literal["score", "threshold"]
 
@@ -46,6 +47,8 @@ class EMSlices(Metric):
         output_transform: Takes `pred` and `label`, a sequence each, out of `engine.state.output`.
         batch_transform: Takes the sequence of case ids out of `engine.state.batch`.
         thresholds: Where to cut the membrane probability, in [0, 1].
+        warping: Whether to compute the warping error too, which adds half to the time: more for an evaluation at the
+            end than for each validation of a training.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class EMSlices(Metric):
         output_transform: Callable[[Any], Any] = _PRED_AND_LABEL,
         batch_transform: Callable[[Any], Any] = _CASE,
         thresholds: Sequence[float] = EM_THRESHOLDS,
+        warping: bool = False,
     ) -> None:
+        self.warping = warping
         self._batch_transform = batch_transform
         self._thresholds = tuple(thresholds)
         super().__init__(output_transform)
@@ -90,7 +95,7 @@ class EMSlices(Metric):
                 _check_same_truth(case, self._of_this_rank[case].truth_digest, digest)
                 continue
             try:
-                scores = em_scores(_to_numpy(pred[0]), truth, self._thresholds)
+                scores = em_scores(_to_numpy(pred[0]), truth, self._thresholds, warping=self.warping)
             except PipelineError as error:
                 msg = f"case {case!r}: {error}"
                 raise type(error)(msg) from error
@@ -101,6 +106,16 @@ class EMSlices(Metric):
         """Score the batch that the engine has just finished."""
         pred, label = self._output_transform(engine.state.output)
         self.update((pred, label, self._batch_transform(engine.state.batch)))
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Where the membrane probability is cut."""
+        return self._thresholds
+
+    def scored_here(self, case: str) -> EMCurves | None:
+        """Return the scores of a slice that this rank has seen since the last reset; None if it has not."""
+        scored = self._of_this_rank.get(case)
+        return None if scored is None else scored.scores
 
     def compute(self) -> EMCurves:
         """Return the scores of the stack; on several ranks, all must call this.
@@ -130,11 +145,12 @@ class EMScores(MetricsLambda):
 
     Args:
         slices: Where the slices are scored.
-        score: Which score. `pixel_error` is better when less: as a key metric it needs another `metric_cmp_fn`.
+        score: Which score. The errors are better when less: as a key metric they need another `metric_cmp_fn`.
+            `warping_error` needs slices with `warping=True`.
         report: The best score of the stack, or the threshold that gave it.
 
     Raises:
-        ConfigError: If the score or the report has an unknown name.
+        ConfigError: If the score or the report has an unknown name, or the slices do not compute the score.
     """
 
     def __init__(self, slices: EMSlices, score: EMScoreName, report: EMReport = "score") -> None:
@@ -144,6 +160,8 @@ class EMScores(MetricsLambda):
         if report not in get_args(EMReport):
             msg = f"report {report!r} is not known; expected one of {', '.join(get_args(EMReport))}"
             raise ConfigError(msg)
+        if score == "warping_error" and not slices.warping:
+            raise ConfigError("score 'warping_error' is not computed by these slices; give EMSlices warping=True")
         self._slices = slices
         self._score = score
         self._report = report

@@ -1,4 +1,4 @@
-"""MONAI's Dice of each class over whole volumes, as Ignite metrics: one that scores, and light ones that report.
+"""The Dice of each class over whole volumes, as Ignite metrics: one that scores, and light ones that report.
 
 A bundle names them in its evaluator::
 
@@ -21,9 +21,10 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric, MetricsLambda
 from monai.handlers import from_engine
-from monai.metrics import compute_dice
 
 from ..errors import ConfigError, ImageError, LabelError
+from .empty import EmptyRule, check_empty_rule
+from .overlap import dice
 
 _PRED_AND_LABEL: Final = from_engine(["pred", "label"])
 _CASE: Final = from_engine("case")
@@ -32,16 +33,18 @@ _CASE: Final = from_engine("case")
 class VolumeDice(Metric):
     """The Dice coefficient of each object class in every volume that an evaluator saw in an epoch, over all ranks.
 
-    Volumes are told apart by case id: one that a distributed sampler hands out twice counts once. A class that a label
-    lacks has no Dice in that volume and counts in no mean, unless the prediction has it there: that is a Dice of 0.
+    Volumes are told apart by case id: one that a distributed sampler hands out twice counts once. A class that neither
+    label nor prediction has is scored as `empty` says: by default it has no Dice in that volume and counts in no mean.
+    A class that only one of them has is a Dice of 0.
 
     Args:
         num_classes: Classes of the network, background included; at least 2.
         output_transform: Takes `pred` and `label`, a sequence each, out of `engine.state.output`.
         batch_transform: Takes the sequence of case ids out of `engine.state.batch`.
+        empty: The Dice of a class that neither has, see `pipeline.metrics.empty`.
 
     Raises:
-        ConfigError: If `num_classes` is less than 2.
+        ConfigError: If `num_classes` is less than 2 or `empty` is not known.
     """
 
     def __init__(
@@ -49,10 +52,13 @@ class VolumeDice(Metric):
         num_classes: int,
         output_transform: Callable[[Any], Any] = _PRED_AND_LABEL,
         batch_transform: Callable[[Any], Any] = _CASE,
+        empty: EmptyRule = "nan",
     ) -> None:
         if num_classes < 2:
             raise ConfigError(f"num_classes must be at least 2, got {num_classes}; background counts as one")
         self.num_classes = num_classes
+        check_empty_rule(empty)
+        self._empty = empty
         self._batch_transform = batch_transform
         super().__init__(output_transform)
 
@@ -82,16 +88,11 @@ class VolumeDice(Metric):
                     f"label of case '{case}' is {tuple(label.shape)} but its pred is {tuple(pred.shape)}; bring the "
                     "prediction back to the grid of the label first"
                 )
-            classes = torch.as_tensor(pred).argmax(0, keepdim=True)
-            truth = torch.as_tensor(label).to(classes)
-            dice = compute_dice(
-                classes[None], truth[None], include_background=False, ignore_empty=False, num_classes=self.num_classes
-            )[0]
-            absent = [
-                not bool((truth == index).any() | (classes == index).any()) for index in range(1, self.num_classes)
-            ]
+            indices = torch.as_tensor(pred).argmax(0)
+            truth = torch.as_tensor(label)[0].to(indices).cpu().numpy()
+            classes = indices.cpu().numpy()
             self._of_this_rank[case] = tuple(
-                math.nan if is_absent else float(score) for score, is_absent in zip(dice, absent, strict=True)
+                dice(truth == index, classes == index, self._empty) for index in range(1, self.num_classes)
             )
 
     @torch.no_grad()
@@ -151,4 +152,5 @@ class DiceScore(MetricsLambda):
 
 def _mean(scores: Sequence[float]) -> float:
     known = [score for score in scores if not math.isnan(score)]
-    return sum(known) / len(known) if known else math.nan
+    # `fsum` rounds once, so that no order of cases changes the last digit.
+    return math.fsum(known) / len(known) if known else math.nan

@@ -1,4 +1,7 @@
-"""The membrane scores of the ISBI 2012 challenge: worked values, laws, counted pixel pairs, scikit-image, real data."""
+"""The membrane scores of the ISBI 2012 challenge: worked values, laws, counted pixel pairs, scikit-image, real data.
+
+What the warping error itself is made of is in `test_warping.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.segmentation import watershed
 
 from pipeline.errors import ConfigError, ImageError, LabelError, PipelineError
-from pipeline.metrics import EM_THRESHOLDS, EMCurves, em_scores, em_stack_scores
+from pipeline.metrics import EM_THRESHOLDS, em_scores, em_stack_scores, warping_errors
 from pipeline.metrics.em import _segment_scores
 from pipeline.transforms.instances import interior_instances
 
@@ -66,8 +69,9 @@ def test_a_perfect_proposal_scores_1_1_and_0_at_every_threshold_but_0() -> None:
     truth = mask("....#....", "....#....")
     scores = em_scores((~truth).astype(np.float32), truth)
     assert (scores.v_rand, scores.v_info, scores.pixel_error) == (1.0, 1.0, 0.0)
+    assert (scores.rand_error, scores.warping_error) == (0.0, 0.0)
     assert scores.v_rand_curve[1:] == scores.v_info_curve[1:] == (1.0,) * 10
-    assert scores.pixel_error_curve[1:] == (0.0,) * 10
+    assert scores.pixel_error_curve[1:] == scores.rand_error_curve[1:] == (0.0,) * 10
     assert scores.v_rand_threshold == scores.v_info_threshold == scores.pixel_error_threshold == 0.1
 
 
@@ -77,6 +81,8 @@ def test_a_split_cell() -> None:
     assert scores.v_rand == pytest.approx(2 * 33 / (81 + 33))
     assert scores.v_info == 0.0  # the truth has no information to share
     assert scores.pixel_error == pytest.approx(1 / 17)
+    assert scores.rand_error == pytest.approx(1 - scores.v_rand)  # there is nothing to thin
+    assert scores.warping_error == 1 / 9
 
 
 def test_merged_cells() -> None:
@@ -85,6 +91,8 @@ def test_merged_cells() -> None:
     assert scores.v_rand == pytest.approx(2 * 32 / (32 + 64))
     assert scores.v_info == 0.0  # the proposal has none
     assert scores.pixel_error == pytest.approx(1 / 17)
+    assert scores.rand_error == pytest.approx(1 / 3)
+    assert scores.warping_error == 1 / 9
 
 
 def test_a_border_shifted_by_one_pixel() -> None:
@@ -94,19 +102,44 @@ def test_a_border_shifted_by_one_pixel() -> None:
     entropy_pred = -(1 / 2 * math.log(1 / 2) + 3 / 8 * math.log(3 / 8) + 1 / 8 * math.log(1 / 8))
     assert scores.v_info == pytest.approx(2 * math.log(2) / (math.log(2) + entropy_pred))
     assert scores.pixel_error == pytest.approx(2 / 16)
+    assert scores.rand_error == pytest.approx(1 - 52 / 58)
+    assert scores.warping_error == 0.0
 
 
 def test_a_proposal_that_is_all_membrane_is_scored_as_single_pixels() -> None:
     scores = em_scores(np.ones((1, 9)), mask("....#...."))
     assert scores.v_rand_curve == pytest.approx((2 * 8 / (32 + 8),) * 11)
     assert scores.v_info == pytest.approx(2 * math.log(2) / (math.log(2) + math.log(8)))
-    assert scores.pixel_error == 1.0
+    assert scores.rand_error == pytest.approx(1 - 16 / 40)
+    assert (scores.pixel_error, scores.warping_error) == (1.0, 1.0)
 
 
 def test_a_membrane_that_is_too_thick_costs_pixels_but_is_thinned_for_the_segments() -> None:
     scores = em_scores(~mask("...###..."), mask("....#...."))
-    assert (scores.v_rand, scores.v_info) == (1.0, 1.0)
+    assert (scores.v_rand, scores.v_info, scores.warping_error) == (1.0, 1.0, 0.0)
     assert scores.pixel_error == pytest.approx(2 / (8 + 6))
+    # Not thinned: 3 + 3 and two lone pixels, 9 + 9 + 2 = 20 pairs, all right, of 32.
+    assert scores.rand_error == pytest.approx(1 - 2 * 20 / (32 + 20))
+
+
+def test_where_most_of_the_interior_has_gone_the_warping_error_is_1() -> None:
+    # Of eight interior pixels four are left, then three; neither proposal splits or merges anything.
+    truth = mask("....#....")
+    assert em_scores(~mask("..##.##.."), truth, thresholds=(0.5,)).warping_error == 0.0
+    assert em_scores(~mask("..#####.#"), truth, thresholds=(0.5,)).warping_error == 1.0
+
+
+def test_a_warping_error_that_was_not_asked_for_is_refused_and_the_others_are_the_same() -> None:
+    truth = mask("....#....")
+    scores = em_scores(~mask("........."), truth, warping=False)
+    assert scores.warping_error_curve is None
+    assert scores.score_names == ("v_rand", "v_info", "rand_error", "pixel_error")
+    with pytest.raises(ConfigError, match="score with warping=True"):
+        _ = scores.warping_error
+    asked = em_scores(~mask("........."), truth)
+    assert asked.score_names == (*scores.score_names, "warping_error")
+    for name in scores.score_names:
+        assert asked.curve(name) == scores.curve(name)
 
 
 def test_a_membrane_that_parts_nothing_costs_pixels_only() -> None:
@@ -180,6 +213,8 @@ def test_scores_equal_a_count_of_pixel_pairs(drawing: tuple[tuple[int, int], int
         pred = interior_instances(interior, thinned=True)
         assert scores.v_rand_curve[index] == pytest.approx(pair_loop(segments, pred), abs=1e-12)
         assert scores.v_info_curve[index] == pytest.approx(information_loop(segments, pred), abs=1e-12)
+        not_thinned = interior_instances(interior)
+        assert scores.rand_error_curve[index] == pytest.approx(1 - pair_loop(segments, not_thinned), abs=1e-12)
         hits = sum(t and p for t, p in zip(truth.flat, interior.flat, strict=True))
         assert scores.pixel_error_curve[index] == pytest.approx(1 - 2 * hits / (truth.sum() + interior.sum()))
 
@@ -189,10 +224,11 @@ def test_scores_equal_a_count_of_pixel_pairs(drawing: tuple[tuple[int, int], int
 def test_scores_lie_in_0_to_1_and_the_truth_itself_scores_1(drawing: tuple[tuple[int, int], int, float]) -> None:
     probability, truth = drawn(*drawing)
     scores = em_scores(probability, truth)
-    for curve in (scores.v_rand_curve, scores.v_info_curve, scores.pixel_error_curve):
-        assert all(0 <= value <= 1 for value in curve)
+    assert scores.score_names == ("v_rand", "v_info", "rand_error", "pixel_error", "warping_error")
+    for name in scores.score_names:
+        assert all(0 <= value <= 1 for value in scores.curve(name))
     perfect = em_scores(~truth, truth)
-    assert (perfect.v_rand, perfect.v_info, perfect.pixel_error) == (1.0, 1.0, 0.0)
+    assert [perfect.best(name) for name in perfect.score_names] == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 @given(slices)
@@ -201,8 +237,13 @@ def test_best_values_and_thresholds_are_those_of_the_curves(drawing: tuple[tuple
     scores = em_scores(*drawn(*drawing))
     assert scores.v_rand == max(scores.v_rand_curve) == scores.best("v_rand")
     assert scores.v_info == max(scores.v_info_curve) == scores.best("v_info")
+    assert scores.rand_error == min(scores.rand_error_curve) == scores.best("rand_error")
     assert scores.pixel_error == min(scores.pixel_error_curve) == scores.best("pixel_error")
-    for score in ("v_rand", "v_info", "pixel_error"):
+    assert scores.warping_error_curve is not None
+    assert scores.warping_error == min(scores.warping_error_curve) == scores.best("warping_error")
+    assert scores.rand_error_threshold == scores.best_threshold("rand_error")
+    assert scores.warping_error_threshold == scores.best_threshold("warping_error")
+    for score in scores.score_names:
         at = scores.thresholds.index(scores.best_threshold(score))
         assert scores.curve(score)[at] == scores.best(score)
         assert scores.best(score) not in scores.curve(score)[:at]
@@ -241,6 +282,19 @@ def test_large_segments_do_not_overflow() -> None:
     assert _segment_scores(truth, truth) == (1.0, 1.0)
 
 
+@given(slices)
+@settings(deadline=None)
+def test_the_warping_error_is_that_of_the_interior_below_each_threshold(
+    drawing: tuple[tuple[int, int], int, float],
+) -> None:
+    probability, truth = drawn(*drawing)
+    scores = em_scores(probability, truth)
+    for threshold, error in zip(scores.thresholds, scores.curve("warping_error"), strict=True):
+        interior = probability < threshold
+        enough = interior[truth].mean() >= 0.5
+        assert error == (warping_errors(truth, interior).error if enough else 1.0)
+
+
 # References.
 
 
@@ -276,6 +330,22 @@ def test_merged_rooms_score_as_in_scikit_image(seed: int) -> None:
     assert scores.v_info == pytest.approx(2 * mutual / (entropy_truth + mutual))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_rand_error_is_scikit_images_once_each_membrane_pixel_is_a_segment(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, _ = room_walls(seed)
+    pred = ndimage.gaussian_filter(rng.standard_normal(truth.shape), 1.5) + 0.3 * truth > 0.1
+    truth_segments, pred_segments = interior_instances(truth), interior_instances(pred)
+    alone = np.arange(1, pred.size + 1).reshape(pred.shape) + pred_segments.max()
+    pred_segments = np.where(pred, pred_segments, alone)
+    error, _, _ = adapted_rand_error(truth_segments, pred_segments, ignore_labels=(0,))
+    # It leaves out the pairs of a pixel with itself.
+    pairs = sum(int(k) ** 2 for names in (truth_segments, pred_segments) for k in np.unique_counts(names[truth]).counts)
+    with_itself = ((1 - error) * (pairs - 2 * truth.sum()) + 2 * truth.sum()) / pairs
+    assert em_scores(~pred, truth, thresholds=(0.5,)).rand_error == pytest.approx(1 - with_itself)
+    assert 0.05 < error < 1
+
+
 # Real files.
 
 
@@ -301,8 +371,8 @@ def smoothed(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def test_the_truth_as_a_proposal_is_perfect_on_real_slices(stack: list[tuple[NDArray[np.uint8], Mask]]) -> None:
     # Thinning moves the proposed cells into the truth's membranes, and those pixels are not looked at.
     scores = em_stack_scores(em_scores(~truth, truth) for _, truth in stack)
-    assert (scores.v_rand, scores.v_info, scores.pixel_error) == (1.0, 1.0, 0.0)
-    assert (scores.v_rand_threshold, scores.pixel_error_threshold) == (0.1, 0.1)
+    assert [scores.best(name) for name in scores.score_names] == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert {scores.best_threshold(name) for name in scores.score_names} == {0.1}
 
 
 def test_thicker_membranes_change_the_pixel_error_more_than_the_segments(
@@ -312,6 +382,8 @@ def test_thicker_membranes_change_the_pixel_error_more_than_the_segments(
     assert 0.99 < thick.v_rand < 1
     assert 0.98 < thick.v_info < 1
     assert 0.03 < thick.pixel_error < 0.15
+    assert 0.03 < thick.rand_error < 0.3
+    assert thick.warping_error < 0.001
 
 
 def test_a_smoothed_image_is_a_poor_but_plausible_proposal(stack: list[tuple[NDArray[np.uint8], Mask]]) -> None:
@@ -320,8 +392,45 @@ def test_a_smoothed_image_is_a_poor_but_plausible_proposal(stack: list[tuple[NDA
     assert 0.55 < scores.v_rand < 0.75
     assert 0.80 < scores.v_info < 0.95
     assert 0.08 < scores.pixel_error < 0.13
+    assert scores.rand_error > 1 - scores.v_rand
+    assert 0.003 < scores.warping_error < 0.05
     assert scores.v_rand_threshold in (0.4, 0.5, 0.6)
     assert np.mean([one.v_rand for one in slices]) >= scores.v_rand
+
+
+def test_a_real_slice_turned_or_mirrored_scores_the_same(stack: list[tuple[NDArray[np.uint8], Mask]]) -> None:
+    # Thinning and warping part ties by the order of pixels; the bounds are what that is worth: 26 of 262,144 pixels.
+    image, truth = stack[0]
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.standard_normal(truth.shape), 3)
+    probability = ndimage.gaussian_filter(np.where(truth, 0.0, 1.0), 1) * 0.7 + 0.3 * smoothed(image) + noise
+    probability = np.clip(probability, 0, 1)
+    levels = (0.3, 0.4, 0.5, 0.6)
+    expected = em_scores(probability, truth, levels)
+    assert 0 < expected.warping_error < 0.01
+    for turns in range(4):
+        for mirrored in (False, True):
+            views = [np.rot90(array, turns) for array in (probability, truth)]
+            scores = em_scores(*(view.T if mirrored else view for view in views), levels)
+            assert scores.pixel_error_curve == expected.pixel_error_curve
+            assert scores.rand_error_curve == expected.rand_error_curve
+            assert scores.v_rand_curve == pytest.approx(expected.v_rand_curve, abs=5e-4)
+            assert scores.v_info_curve == pytest.approx(expected.v_info_curve, abs=5e-4)
+            assert scores.curve("warping_error") == pytest.approx(expected.curve("warping_error"), rel=0.1, abs=1e-4)
+            for name in scores.score_names:
+                assert scores.best_threshold(name) == expected.best_threshold(name)
+
+
+def test_a_real_slice_moved_into_more_membrane_scores_the_same(stack: list[tuple[NDArray[np.uint8], Mask]]) -> None:
+    image, truth = stack[1]
+    probability = smoothed(image)
+    levels = (0.5, 0.6)
+    expected = em_scores(probability, truth, levels)
+    moved = em_scores(np.pad(probability, ((2, 0), (4, 0)), constant_values=1), np.pad(truth, ((2, 0), (4, 0))), levels)
+    assert moved.rand_error_curve == expected.rand_error_curve
+    assert moved.pixel_error_curve == expected.pixel_error_curve
+    larger = 514 * 516 / 512**2
+    assert [error * larger for error in moved.curve("warping_error")] == pytest.approx(expected.curve("warping_error"))
 
 
 def test_thinning_by_scikit_image_gives_nearly_the_same_scores(stack: list[tuple[NDArray[np.uint8], Mask]]) -> None:
@@ -334,44 +443,6 @@ def test_thinning_by_scikit_image_gives_nearly_the_same_scores(stack: list[tuple
             pred = watershed(~interior, interior_instances(interior), connectivity=1, watershed_line=True)
             expected = _segment_scores(interior_instances(truth)[truth], pred[truth])
             assert (v_rand, v_info) == pytest.approx(expected, abs=0.003)
-
-
-# Stacks.
-
-
-def curves(*v_rand: float) -> EMCurves:
-    return EMCurves((0.2, 0.5, 0.8)[: len(v_rand)], v_rand, v_rand, tuple(1 - value for value in v_rand))
-
-
-def test_a_stack_is_averaged_at_each_threshold_before_the_best_is_taken() -> None:
-    scores = em_stack_scores([curves(1.0, 0.8, 0.0), curves(0.0, 0.8, 1.0)])
-    assert scores.v_rand_curve == (0.5, 0.8, 0.5)
-    assert (scores.v_rand, scores.v_rand_threshold) == (0.8, 0.5)
-    assert scores.pixel_error == pytest.approx(0.2)
-
-
-def test_the_order_of_slices_does_not_change_the_last_digit() -> None:
-    rng = np.random.default_rng(0)
-    slices = [curves(*rng.random(3)) for _ in range(30)]
-    expected = em_stack_scores(slices)
-    for _ in range(20):
-        assert em_stack_scores([slices[i] for i in rng.permutation(30)]) == expected
-
-
-def test_a_stack_of_one_slice_scores_as_the_slice() -> None:
-    assert em_stack_scores([curves(0.1, 0.7, 0.4)]) == curves(0.1, 0.7, 0.4)
-
-
-@pytest.mark.parametrize(
-    ("slices", "message"),
-    [
-        pytest.param([], "0 slices with 0 sets", id="empty"),
-        pytest.param([curves(1, 1), curves(1, 1, 1)], "2 slices with 2 sets", id="other-thresholds"),
-    ],
-)
-def test_a_stack_that_cannot_be_averaged_is_refused(slices: list[EMCurves], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        em_stack_scores(slices)
 
 
 # Refusals.

@@ -104,8 +104,10 @@ def items(count: int, seed: int = 0) -> list[dict[str, Any]]:
     return drawn
 
 
-def expected(of: list[dict[str, Any]]) -> EMCurves:
-    return em_stack_scores(em_scores(item["image"][0].numpy(), item["label"][0].numpy()) for item in of)
+def expected(of: list[dict[str, Any]], warping: bool = False) -> EMCurves:
+    return em_stack_scores(
+        em_scores(item["image"][0].numpy(), item["label"][0].numpy(), warping=warping) for item in of
+    )
 
 
 def both_classes(image: Tensor, network: nn.Module) -> Tensor:
@@ -167,6 +169,20 @@ def test_a_case_that_comes_twice_counts_once() -> None:
     assert list(slices.by_case()) == ["slice_00", "slice_01", "slice_02"]
 
 
+def test_the_warping_error_is_computed_where_it_is_asked_for() -> None:
+    slices = EMSlices(warping=True)
+    error, at = EMScores(slices, "warping_error"), EMScores(slices, "warping_error", report="threshold")
+    rand_error = EMScores(slices, "rand_error")
+    slices.update(batch(items(4)))
+    stack = expected(items(4), warping=True)
+    assert slices.compute() == stack
+    assert error.compute() == stack.warping_error
+    assert at.compute() == stack.warping_error_threshold
+    assert rand_error.compute() == expected(items(4)).rand_error
+    with pytest.raises(ConfigError, match="give EMSlices warping=True"):
+        EMScores(EMSlices(), "warping_error")
+
+
 def test_thresholds_are_those_asked_for() -> None:
     slices = EMSlices(thresholds=(0.5,))
     slices.update(batch(items(2)))
@@ -187,9 +203,9 @@ def test_probabilities_of_any_precision_are_scored(dtype: torch.dtype) -> None:
 def test_a_bundle_wires_four_metrics_to_one_scoring_of_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def counted(*arguments: Any) -> EMCurves:
+    def counted(*arguments: Any, **options: Any) -> EMCurves:
         calls.append(arguments)
-        return em_scores(*arguments)
+        return em_scores(*arguments, **options)
 
     monkeypatch.setattr(em_metric, "em_scores", counted)
     parser = ConfigParser(yaml.safe_load(WIRING))
@@ -328,7 +344,7 @@ def test_two_slices_with_one_case_id_are_refused() -> None:
 
 
 def test_unknown_names_are_refused_when_the_metric_is_built() -> None:
-    with pytest.raises(ConfigError, match="score 'vrand' is not known; expected one of v_rand, v_info, pixel_error"):
+    with pytest.raises(ConfigError, match="score 'vrand' is not known; expected one of v_rand, v_info, rand"):
         EMScores(EMSlices(), "vrand")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="report 'best' is not known; expected one of score, threshold"):
         EMScores(EMSlices(), "v_rand", report="best")  # type: ignore[arg-type]

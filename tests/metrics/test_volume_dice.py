@@ -9,9 +9,10 @@ import pytest
 import torch
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
+from monai.metrics import compute_dice
 
 from pipeline.errors import ConfigError, ImageError, LabelError
-from pipeline.metrics import DiceScore, VolumeDice
+from pipeline.metrics import DiceScore, VolumeDice, dice
 
 
 def scores_of(classes: np.ndarray, count: int = 3) -> torch.Tensor:
@@ -47,6 +48,30 @@ def test_random_volumes_have_the_dice_that_counting_gives() -> None:
     assert list(found) == ["a", "b", "c"]
     for case, scores in found.items():
         assert scores == pytest.approx(wanted[case])
+
+
+def test_random_volumes_have_the_dice_of_monai() -> None:
+    random = np.random.default_rng(1)
+    metric = VolumeDice(num_classes=3)
+    truth, pred = random.integers(0, 3, (2, 5, 6, 7))
+    metric.update(([scores_of(pred)], [torch.from_numpy(truth[None])], ["a"]))
+    classes, label = (torch.from_numpy(volume[None, None]) for volume in (pred, truth))
+    theirs = compute_dice(classes, label, include_background=False, ignore_empty=False, num_classes=3)
+    assert metric.compute()["a"] == pytest.approx(theirs[0].tolist(), abs=1e-6)
+
+
+def test_the_score_is_to_the_last_digit_that_of_the_function() -> None:
+    random = np.random.default_rng(2)
+    metric = VolumeDice(num_classes=3)
+    truth, pred = random.integers(0, 3, (2, 5, 6, 7))
+    metric.update(([scores_of(pred)], [torch.from_numpy(truth[None])], ["a"]))
+    assert metric.compute()["a"] == tuple(dice(truth == index, pred == index) for index in (1, 2))
+
+
+def test_a_class_that_is_nowhere_is_scored_as_the_caller_chose() -> None:
+    metric = VolumeDice(num_classes=3, empty="perfect")
+    metric.update(([scores_of(line(1, 0))], [torch.from_numpy(line(0, 0)[None])], ["a"]))
+    assert metric.compute() == {"a": (0, 1)}
 
 
 def test_a_class_that_is_nowhere_has_no_dice_and_one_that_is_invented_has_0() -> None:
@@ -115,6 +140,8 @@ def test_what_cannot_be_scored_is_refused() -> None:
         metric.update(([torch.zeros(3, 2, 1, 2)], [truth], ["a"]))
     with pytest.raises(ConfigError, match="num_classes must be at least 2"):
         VolumeDice(num_classes=1)
+    with pytest.raises(ConfigError, match="empty must be one of nan, perfect"):
+        VolumeDice(num_classes=2, empty="one")  # type: ignore[arg-type]
     for class_index in (0, 3):
         with pytest.raises(ConfigError, match=r"class_index must be in 1\.\.2 or null"):
             DiceScore(metric, class_index)
