@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, data_commands, predict_command
+from . import __version__, data_commands, evaluate_command, predict_command
 from .exit_status import say_in_one_line
 
 
@@ -126,5 +126,6 @@ def command_line_parser() -> argparse.ArgumentParser:
     preview.set_defaults(command=_preview)
 
     predict_command.add_parser(commands)
+    evaluate_command.add_parser(commands)
     data_commands.add_parser(commands)
     return parser

@@ -352,6 +352,9 @@ def test_inference_writes_a_mask_for_each_image_and_nothing_else(
     assert replaced.status == 0, replaced.stderr
 
 
+EVALUATION_FILES = {"log/evaluation.json", "log/scores.csv", *(f"log/cases/v{number}.png" for number in range(3))}
+
+
 def evaluation_in(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "log" / "evaluation.json").read_text(encoding="utf-8")))
 
@@ -360,10 +363,10 @@ def evaluation_in(folder: Path) -> dict[str, Any]:
 def evaluation(trained_run: Any, bundle_run: Callable[..., Any], tmp_path: Path) -> dict[str, Any]:
     """What one process makes of the trained network."""
     out = tmp_path / "one process"
-    settings = {"checkpoint_path": str(trained_run.checkpoint)}
+    settings = {"checkpoint_path": str(trained_run.checkpoint), "precision": "fp32"}
     finished = bundle_run("evaluating", "train+evaluate", out, settings).wait()
     assert finished.status == 0, finished.stderr
-    assert entries_of(out) == {"log/evaluation.json"}
+    assert entries_of(out) == EVALUATION_FILES
     assert re.search(r"scores on validation of small: v_rand 0\.\d{4}, v_info", finished.stdout)
     return evaluation_in(out)
 
@@ -379,10 +382,18 @@ def test_evaluation_repeats_the_scores_of_training_on_any_number_of_processes(
 ) -> None:
     record = trained_run.record
     best = next(entry for entry in record["epochs"] if entry["epoch"] == record["best_epoch"])
-    assert evaluation["scores"] == best["scores"]
-    assert evaluation["scores_by_case"] == best["scores_by_case"]
+    # What training has no time for comes on top; what both have is the same to the last digit.
+    of_evaluator = evaluation["evaluator_scores"]
+    assert of_evaluator.keys() - best["scores"].keys() == {"rand_error", "warping_error"}
+    assert {name: of_evaluator[name] for name in best["scores"]} == best["scores"]
+    for name in ("v_rand", "v_info", "pixel_error"):
+        assert evaluation["scores"][name] == best["scores"][name]
+        assert evaluation["scores_by_case"][name] == best["scores_by_case"][name]
+    for name in ("rand_error", "warping_error"):
+        assert evaluation["scores"][name] == of_evaluator[name]
+        assert np.mean(list(evaluation["scores_by_case"][name].values())) == pytest.approx(of_evaluator[name])
 
-    settings = {"checkpoint_path": str(trained_run.checkpoint), "backend": "gloo"}
+    settings = {"checkpoint_path": str(trained_run.checkpoint), "precision": "fp32", "backend": "gloo"}
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     ranks = [
         bundle_run(
@@ -396,8 +407,47 @@ def test_evaluation_repeats_the_scores_of_training_on_any_number_of_processes(
     ]
     for finished in [rank.wait() for rank in ranks]:
         assert finished.status == 0, finished.stderr
-    assert entries_of(tmp_path / "two processes") == {"log/evaluation.json"}
+    assert entries_of(tmp_path / "two processes") == EVALUATION_FILES
     assert evaluation_in(tmp_path / "two processes") == evaluation
+    for name in EVALUATION_FILES:
+        assert (tmp_path / "two processes" / name).read_bytes() == (tmp_path / "one process" / name).read_bytes()
+
+
+def test_the_warping_error_can_be_left_out(trained_run: Any, bundle_run: Callable[..., Any], tmp_path: Path) -> None:
+    settings = {"checkpoint_path": str(trained_run.checkpoint), "warping": "False"}
+    finished = bundle_run("evaluating", "train+evaluate", tmp_path / "bundle", settings).wait()
+    assert finished.status == 0, finished.stderr
+    record = evaluation_in(tmp_path / "bundle")
+    assert {"warping_error", "rand_error"} & record["scores"].keys() == {"rand_error"}
+    assert {"warping_error", "rand_error"} & record["evaluator_scores"].keys() == {"rand_error"}
+    assert record["settings"]["warping"] is False
+
+
+def test_files_of_predict_get_the_scores_of_the_bundle_to_the_last_digit(
+    trained_run: Any, bundle_run: Callable[..., Any], processes: Any, small_data: Any, tmp_path: Path
+) -> None:
+    settings = {"checkpoint_path": str(trained_run.checkpoint)}
+    finished = bundle_run("evaluating", "train+evaluate", tmp_path / "bundle", settings).wait()
+    assert finished.status == 0, finished.stderr
+    images = [small_data.folder / "image" / f"{case}.tif" for case in ("v0", "v1", "v2")]
+    masks, out = tmp_path / "masks", tmp_path / "scores"
+    words = ["predict", *images, "--bundle", trained_run.bundle, "-o", masks, "--probability", "--set", "device=cpu"]
+    predicted = processes.start("pipeline", words, tmp_path).wait()
+    assert predicted.status == 0, predicted.stderr
+    words = ["evaluate", "--predictions", masks, "--manifest", small_data.manifest, "--split", "validation", "-o", out]
+    scored = processes.start("pipeline", words, tmp_path).wait()
+    assert scored.status == 0, scored.stderr
+    assert entries_of(out) == {name.removeprefix("log/") for name in EVALUATION_FILES}
+    ours = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    theirs = evaluation_in(tmp_path / "bundle")
+    own = {"checkpoint_sha256", "predictions", "evaluator_scores"}
+    assert ours["kind"] == "membranes"
+    assert ours["predictions"]["scored"] == "probability"
+    assert ours["calibration"]["ece"] > 0
+    assert {"v_rand", "warping_error", "rand_error"} <= ours["scores"].keys()
+    assert {name: ours[name] for name in ours.keys() - own} == {name: theirs[name] for name in theirs.keys() - own}
+    assert (out / "scores.csv").read_bytes() == (tmp_path / "bundle" / "log" / "scores.csv").read_bytes()
+    assert scored.stdout.startswith("scores of membranes of 3 cases of the split 'validation' of small")
 
 
 @pytest.mark.slow

@@ -301,7 +301,34 @@ def test_evaluation_gives_the_dice_that_counting_in_the_masks_gives(
         assert evaluation["scores"][name] == pytest.approx(np.mean(list(wanted.values())))
     record = json.loads((trained / "log" / "run.json").read_text(encoding="utf-8"))
     best = next(entry for entry in record["epochs"] if entry["epoch"] == record["best_epoch"])
-    assert evaluation["scores"] == pytest.approx(best["scores"])
+    assert evaluation["evaluator_scores"] == pytest.approx(best["scores"])
+    for name, value in evaluation["evaluator_scores"].items():
+        assert evaluation["scores"][name] == value  # to the last digit
+
+
+def test_files_of_predict_get_the_scores_of_the_bundle_to_the_last_digit(
+    hippocampi: Path, trained: Path, start: Callable[..., Any], of_data: dict[str, Any], processes: Any, tmp_path: Path
+) -> None:
+    settings = {name: value for name, value in {**SMALL, **of_data}.items() if name != "precision"}
+    checkpoint = trained / "models" / "model.pt"
+    finished = start("evaluating", "train+evaluate", tmp_path, {**settings, "checkpoint_path": str(checkpoint)})
+    assert finished.status == 0, finished.stderr
+    images = [hippocampi / "imagesTr" / f"{case}.nii.gz" for case in ("v0", "v1")]
+    masks, out = tmp_path / "masks", tmp_path / "scores"
+    words = ["--bundle", BUNDLE, "--checkpoint", checkpoint, "-o", masks, "--probability", "--set", "device=cpu"]
+    predicted = processes.start("pipeline", ["predict", *images, *words], tmp_path).wait()
+    assert predicted.status == 0, predicted.stderr
+    words = ["evaluate", "--predictions", masks, "--manifest", hippocampi / "manifest.json", "--split", "validation"]
+    scored = processes.start("pipeline", [*words, "-o", out], tmp_path).wait()
+    assert scored.status == 0, scored.stderr
+    ours = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    theirs = json.loads((tmp_path / "log" / "evaluation.json").read_text(encoding="utf-8"))
+    own = {"checkpoint_sha256", "predictions", "evaluator_scores"}
+    assert ours["scores"]["dice"] > 0.8
+    assert ours["calibration"]["ece"] > 0
+    assert {name: ours[name] for name in ours.keys() - own} == {name: theirs[name] for name in theirs.keys() - own}
+    assert entries_of(out) == {"evaluation.json", "scores.csv", "cases/v0.png", "cases/v1.png"}
+    assert (out / "scores.csv").read_bytes() == (tmp_path / "log" / "scores.csv").read_bytes()
 
 
 def free_port() -> str:

@@ -34,6 +34,8 @@ INFERENCE = ConfigParser.load_config_file(str(CONFIGS / "inference.yaml"))
 METADATA = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
 MANIFEST = ROOT / "data_manifests" / "phantom_ct.json"
 NAMES = ("dice_liver", "dice_right_kidney", "dice_lesion")
+# The record names scores by the classes of the manifest.
+RECORDED = ("dice_liver", "dice_right_kidney", "dice_liver_lesion")
 
 # --- what the configs declare ----------------------------------------------------------------------------------------
 
@@ -339,7 +341,8 @@ def test_evaluation_gives_the_dice_that_counting_in_masks_and_labels_gives(
     finished = begin("evaluating", "train+evaluate", tmp_path, settings)
     assert finished.status == 0, finished.stderr
     evaluation = json.loads((tmp_path / "log" / "evaluation.json").read_text(encoding="utf-8"))
-    for index, score in enumerate(NAMES, 1):
+    of_metrics = dict(zip(RECORDED, NAMES, strict=True))
+    for index, score in enumerate(RECORDED, 1):
         wanted = {}
         for case, name in INFERRED.items():
             image, label = paths_of(case)
@@ -351,6 +354,35 @@ def test_evaluation_gives_the_dice_that_counting_in_masks_and_labels_gives(
         assert found.keys() == INFERRED.keys()
         assert {case: value for case, value in found.items() if value is not None} == pytest.approx(wanted)
         assert evaluation["scores"][score] == pytest.approx(np.mean(list(wanted.values())))
+        assert evaluation["evaluator_scores"][of_metrics[score]] == evaluation["scores"][score]
+
+
+def test_dicom_seg_of_predict_gets_the_scores_of_the_bundle_to_the_last_digit(
+    phantom_ct: Path, trained: Path, begin: Callable[..., Any], of_data: dict[str, Any], processes: Any, tmp_path: Path
+) -> None:
+    settings = {name: value for name, value in {**SMALL, **of_data}.items() if name != "precision"}
+    checkpoint = trained / "models" / "model.pt"
+    finished = begin("evaluating", "train+evaluate", tmp_path, {**settings, "checkpoint_path": str(checkpoint)})
+    assert finished.status == 0, finished.stderr
+    images = [phantom_ct / paths_of(case)[0] for case in INFERRED]
+    masks, out = tmp_path / "masks", tmp_path / "scores"
+    words = ["--bundle", BUNDLE, "--checkpoint", checkpoint, "-o", masks, "--set", "device=cpu"]
+    words += ["--set", f"pixel_mm={SMALL['pixel_mm']}"]
+    predicted = processes.start("pipeline", ["predict", *images, *words], tmp_path).wait()
+    assert predicted.status == 0, predicted.stderr
+    for number, path in enumerate(sorted(masks.glob("*.dcm"))):
+        path.rename(masks / f"{number}.dcm")  # what they refer to tells whose they are
+    words = ["evaluate", "--predictions", masks, "--manifest", of_data["manifest_file"], "--folder", phantom_ct]
+    words += ["--split", "validation", "--tolerance-mm", "3", "-o", out]
+    scored = processes.start("pipeline", words, tmp_path).wait()
+    assert scored.status == 0, scored.stderr
+    ours = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    theirs = json.loads((tmp_path / "log" / "evaluation.json").read_text(encoding="utf-8"))
+    # A DICOM SEG of classes carries no probabilities.
+    assert (ours["calibration"], theirs["calibration"] is None) == (None, False)
+    own = {"checkpoint_sha256", "predictions", "evaluator_scores", "calibration"}
+    assert {name: ours[name] for name in ours.keys() - own} == {name: theirs[name] for name in theirs.keys() - own}
+    assert (out / "scores.csv").read_bytes() == (tmp_path / "log" / "scores.csv").read_bytes()
 
 
 def exchange_labels(fields: dict[str, Any]) -> None:

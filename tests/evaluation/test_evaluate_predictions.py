@@ -1,0 +1,421 @@
+"""Predictions of anybody against the labels of a split: worked values, other libraries, real files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from small_sets import AFFINE, SmallSet, write_manifest, write_png, write_volume
+
+from pipeline.data import Manifest
+from pipeline.errors import ConfigError, ImageError, LabelError, ManifestError, MissingFileError
+from pipeline.evaluation import ScoreSettings, evaluate_predictions
+from pipeline.formats import read_dicom_seg, read_dicom_series, read_image, write_probability
+from pipeline.metrics import em_scores, em_stack_scores
+
+ROOT = Path(__file__).parents[2]
+
+
+def evaluated(small: Any, **options: Any) -> Any:
+    return evaluate_predictions(small.predictions, small.manifest, "validation", small.folder, **options)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def test_dice_and_volume_are_those_that_one_counts_by_hand(volumes: Any) -> None:
+    evaluation = evaluated(volumes)
+    assert evaluation.kind == "classes"
+    summary = evaluation.summary
+    # a: 2 of 4 voxels found, b: all, c: none.
+    assert summary.scores_by_case["dice_anterior"] == {"a": 2 / 3, "b": 1.0, "c": 0.0}
+    assert summary.scores_by_case["iou_anterior"] == {"a": 1 / 2, "b": 1.0, "c": 0.0}
+    # Two voxels of 2 × 1 × 3 mm are missing in a.
+    assert summary.scores_by_case["volume_difference_mm3_anterior"] == {"a": -12.0, "b": 0.0, "c": 0.0}
+    assert summary.scores_by_case["relative_volume_difference_anterior"]["a"] == -0.5
+    assert summary.scores["dice_anterior"] == pytest.approx(5 / 9)
+    # Neither has class 2 in a and b; in c it was not found.
+    posterior = summary.scores_by_case["dice_posterior"]
+    assert (math.isnan(posterior["a"]), math.isnan(posterior["b"]), posterior["c"]) == (True, True, 0.0)
+    assert summary.scores["dice"] == pytest.approx(5 / 18)
+    assert summary.scores_by_case["dice"] == {"a": 2 / 3, "b": 1.0, "c": 0.0}
+    # One surface is empty: the diagonal of 4 × 5 × 3 voxels.
+    diagonal_mm = math.dist((0, 0, 0), (4 * 2, 5 * 1, 3 * 3))
+    assert summary.scores_by_case["hd95_mm_posterior"]["c"] == pytest.approx(diagonal_mm)
+
+
+def test_the_table_weighs_patients_and_the_scores_weigh_cases(volumes: Any) -> None:
+    evaluation = evaluated(volumes)
+    rows = {(row.class_name, row.score): row.interval for row in evaluation.table.by_class(seed=0)}
+    found = rows["anterior", "dice"]
+    assert found.mean == pytest.approx(((2 / 3 + 1) / 2 + 0) / 2)
+    assert (found.cases, found.patients) == (3, 2)
+    assert evaluation.summary.scores["dice_anterior"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert evaluation.record()["means"] == {
+        "scores": "over cases",
+        "table": "over the cases of a patient, then over patients",
+    }
+
+
+def test_the_rule_for_empty_classes_is_that_of_the_settings(volumes: Any) -> None:
+    evaluation = evaluated(volumes, settings=ScoreSettings(empty="perfect"))
+    assert evaluation.summary.scores_by_case["dice_posterior"] == {"a": 1.0, "b": 1.0, "c": 0.0}
+    assert evaluation.record()["settings"]["empty"] == "perfect"
+
+
+def test_spacing_and_tolerance_decide_what_surfaces_agree(volumes: Any) -> None:
+    """The prediction of c lies one voxel of 2 mm away along the first axis."""
+    near, far = (
+        evaluated(volumes, settings=ScoreSettings(tolerance_mm=tolerance)).summary.scores_by_case["nsd_anterior"]["c"]
+        for tolerance in (2.0, 0.5)
+    )
+    assert near == 1.0
+    assert far < 0.6
+
+
+def test_a_mask_in_another_order_of_axes_is_scored_where_it_lies(volumes: Any) -> None:
+    wanted = evaluated(volumes).summary.scores_by_case
+    path = volumes.predictions / "a_mask.nii.gz"
+    image = nib.load(path)
+    turned = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(("P", "S", "L"))))
+    assert turned.shape != image.shape
+    nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
+    assert evaluated(volumes).summary.scores_by_case["hd95_mm_anterior"] == wanted["hd95_mm_anterior"]
+
+
+def test_plain_files_hold_the_values_of_labels_and_masks_hold_class_indices(volumes: Any) -> None:
+    content = json.loads(volumes.path.read_text(encoding="utf-8"))
+    content["classes"][1]["stored_value"], content["classes"][2]["stored_value"] = 40, 1
+    volumes.change(classes=content["classes"])
+    for case in "abc":
+        for path in (volumes.folder / "label" / f"{case}.nii.gz", volumes.predictions / f"{case}_mask.nii.gz"):
+            voxels = np.asarray(nib.load(path).dataobj)
+            if path.parent.name == "label" or case == "b":
+                voxels = np.choose(voxels, [0, 40, 1]).astype(np.uint8)
+            path.unlink()
+            write_volume(path if case != "b" else path.parent / f"{case}.nii.gz", voxels)
+    assert evaluated(volumes).summary.scores_by_case["dice_anterior"] == {"a": 2 / 3, "b": 1.0, "c": 0.0}
+    with pytest.raises(LabelError, match=r"case 'b': prediction .* holds the values \[40\], which stand for no class"):
+        evaluated(volumes, values="indices")
+    (volumes.predictions / "b.nii.gz").rename(volumes.predictions / "b_mask.nii.gz")
+    with pytest.raises(LabelError, match=r"case 'b'"):
+        evaluated(volumes)
+    assert evaluated(volumes, values="auto", skip_bad=True).skipped[0].case == "b"
+
+
+def test_probabilities_alone_give_classes_and_calibration(volumes: Any) -> None:
+    for case in "abc":
+        mask = volumes.predictions / f"{case}_mask.nii.gz"
+        classes = np.asarray(nib.load(mask).dataobj)
+        mask.unlink()
+        for index in (1, 2):
+            probability = np.where(classes == index, 0.75, 0.125).astype(np.float32)
+            write_volume(volumes.predictions / f"{case}_probability_{index}.nii.gz", probability)
+    evaluation = evaluated(volumes)
+    assert evaluation.summary.scores_by_case["dice_anterior"] == {"a": 2 / 3, "b": 1.0, "c": 0.0}
+    bins = evaluation.record()["calibration"]["bins"]
+    # 2 + 4 + 4 voxels of 0.75, of which 2 + 4 are true; 2 × 3 × 60 in all, of which 4 + 4 + 4 + 3 are.
+    (high,) = (found for found in bins if found["low"] < 0.75 <= found["high"])
+    assert (high["count"], high["mean_probability"], high["positive_fraction"]) == (10, 0.75, 0.6)
+    (low,) = (found for found in bins if found["low"] < 0.125 <= found["high"])
+    assert (low["count"], low["positive_fraction"]) == (350, pytest.approx(9 / 350))
+    wanted = (10 * 0.15 + 350 * abs(0.125 - 9 / 350)) / 360
+    assert evaluation.record()["calibration"]["ece"] == pytest.approx(wanted)
+
+
+def test_labels_of_dicom_are_scored_against_nifti_in_another_order(phantom_ct: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(ROOT / "data_manifests" / "phantom_ct.json")
+    cases = manifest.cases_of("validation")
+    wanted = {}
+    for number, case in enumerate(cases):
+        series = read_dicom_series(phantom_ct / case.image)
+        found = read_dicom_seg(phantom_ct / str(case.label), series)
+        pred = np.where(found.masks == 2, 0, found.masks) if number else found.masks
+        image = nib.Nifti1Image(pred.astype(np.uint8), found.affine)
+        nib.save(nib.as_closest_canonical(image), tmp_path / f"{case.id}.nii.gz")
+        wanted[case.id] = 0.0 if number else 1.0
+    evaluation = evaluate_predictions(tmp_path, manifest, "validation", phantom_ct)
+    assert evaluation.summary.scores_by_case["dice_right_kidney"] == wanted
+    assert set(evaluation.summary.scores_by_case["hd95_mm_liver"].values()) == {0.0}
+
+
+def test_real_labels_against_themselves_are_perfect(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    manifest = Manifest.load(ROOT / "data_manifests" / "msd_hippocampus.json")
+    folder = real_data("msd-hippocampus")
+    for case in manifest.cases_of("validation"):
+        (tmp_path / Path(str(case.label)).name).symlink_to(folder / str(case.label))
+    evaluation = evaluate_predictions(tmp_path, manifest, "validation", folder)
+    assert len(evaluation.cases) == 20
+    scores = evaluation.summary.scores
+    assert [scores[name] for name in ("dice", "iou", "nsd", "hd95_mm", "volume_difference_mm3")] == [1, 1, 1, 0, 0]
+    assert len(evaluation.record()["pictures"]) == 6
+
+
+@pytest.mark.parametrize("spacing_mm", [None, [0.5, 2.0]])
+def test_flat_images_take_the_spacing_of_the_manifest_or_are_refused(nuclei: Any, spacing_mm: Any) -> None:
+    nuclei.change(spacing_mm=spacing_mm)
+    for case in "ab":
+        label = nuclei.folder / "label" / f"{case}.png"
+        truth = (read_image(label).pixels[0, 0] > 0).astype(np.uint8)
+        label.unlink()
+        write_png(label, truth)
+        (nuclei.predictions / f"{case}_instances.png").unlink()
+        pred = truth.copy()
+        pred[0, 0] = 0
+        write_png(nuclei.predictions / f"{case}_mask.png", pred * 255)
+    if spacing_mm is None:
+        with pytest.raises(ConfigError, match=r"say the spacing in mm, .*; add spacing_mm"):
+            evaluated(nuclei, skip_bad=True)
+        return
+    by_case = evaluated(nuclei).summary.scores_by_case
+    assert by_case["volume_difference_mm3_nucleus"] == {"a": -0.5 * 2.0, "b": -0.5 * 2.0}
+
+
+# --- instances -------------------------------------------------------------------------------------------------------
+
+
+def test_panoptic_quality_f1_seg_and_det_are_those_that_one_counts_by_hand(nuclei: Any) -> None:
+    evaluation = evaluated(nuclei, objects="numbers")
+    assert evaluation.kind == "instances"
+    by_case = evaluation.summary.scores_by_case
+    # a: IoU of 1 and 3/4, one object too many: SQ 7/8, RQ 2 * 2 / (2 + 3) = 4/5.
+    assert by_case["panoptic_quality"] == {"a": pytest.approx(7 / 8 * 4 / 5), "b": 1.0}
+    assert by_case["f1_iou_0.5"] == {"a": 4 / 5, "b": 1.0}
+    assert by_case["f1_iou_0.8"] == {"a": 2 / 5, "b": 1.0}
+    assert by_case["seg"] == {"a": 7 / 8, "b": 1.0}
+    assert by_case["det"] == {"a": 1 - 1 / 20, "b": 1.0}
+    # Over all four objects of both frames.
+    assert evaluation.summary.scores["seg"] == pytest.approx((1 + 3 / 4 + 1 + 1) / 4)
+    assert evaluation.summary.scores["det"] == pytest.approx(1 - 1 / 40)
+    assert evaluation.summary.scores["panoptic_quality"] == pytest.approx((0.7 + 1) / 2)
+
+
+def test_objects_outside_the_field_of_interest_do_not_count(nuclei: Any) -> None:
+    evaluation = evaluated(nuclei, objects="numbers", settings=ScoreSettings(border_px=1))
+    # The row at the border is left out, in truth and prediction; so is the object that is not there.
+    assert evaluation.summary.scores_by_case["seg"] == {"a": 3 / 4, "b": 1.0}
+    assert evaluation.summary.scores_by_case["det"] == {"a": 1.0, "b": 1.0}
+    assert evaluation.record()["settings"]["border_px"] == 1
+
+
+def test_components_of_masks_are_objects(nuclei: Any) -> None:
+    for case in "ab":
+        for path in (nuclei.folder / "label" / f"{case}.png", nuclei.predictions / f"{case}_instances.png"):
+            pixels = (read_image(path).pixels[0, 0] > 0).astype(np.uint8)
+            path.unlink()
+            write_png(path.parent / f"{case}{'_mask' if path.parent == nuclei.predictions else ''}.png", pixels * 1)
+    evaluation = evaluated(nuclei, kind="instances")
+    assert evaluation.summary.scores_by_case["panoptic_quality"] == {"a": pytest.approx(0.7), "b": 1.0}
+
+
+def test_labels_with_numbers_are_refused_until_they_are_said_to_be_numbers(nuclei: Any) -> None:
+    with pytest.raises(LabelError, match=r"case 'a': label .* \[5, 9\], which stand for no class.*--objects numbers"):
+        evaluated(nuclei)
+
+
+def test_real_nuclei_are_found_and_merged_ones_are_not(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = real_data("dsb2018-nuclei")
+    labels = sorted((folder / "labels").iterdir())[:4]
+    classes = [
+        {"index": 0, "name": "background", "stored_value": 0},
+        {"index": 1, "name": "nucleus", "stored_value": 1},
+    ]
+    patients = {label.stem: label.stem for label in labels}
+    write_manifest(tmp_path, patients, "msd_hippocampus", ".png", classes=classes, spacing_mm=None)
+    fields = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    for case, label in zip(fields["cases"], labels, strict=True):
+        case["image"], case["label"] = f"images/{label.stem}.png", f"labels/{label.name}"
+    (tmp_path / "manifest.json").write_text(json.dumps(fields), encoding="utf-8")
+    manifest = Manifest.load(tmp_path / "manifest.json")
+    wanted = {}
+    for number, label in enumerate(labels):
+        truth = read_image(label).pixels[0, 0]
+        # All but the first are perfect; there every nucleus is merged into one.
+        pred = truth if number else (truth > 0).astype(np.uint16)
+        write_png(tmp_path / "predictions" / f"{label.stem}_instances.png", pred)
+        wanted[label.stem] = 1.0 if number else 0.0
+    evaluation = evaluate_predictions(tmp_path / "predictions", manifest, "validation", folder, objects="numbers")
+    assert evaluation.summary.scores_by_case["f1_iou_0.5"] == wanted
+    assert evaluation.summary.ranked_cases()[-1] == labels[0].stem
+    assert len(evaluation.record()["pictures"]) == 4
+
+
+# --- membranes -------------------------------------------------------------------------------------------------------
+
+
+def membrane_probabilities(small: Any, predictions: Path) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    found = {}
+    for case in small.manifest.cases_of("validation"):
+        membrane = read_image(small.folder / str(case.label)).pixels[0, 0] == 0
+        probability = (0.7 * membrane + 0.3 * random.random(membrane.shape)).astype(np.float32)
+        write_probability(predictions / f"{case.id}_probability.tif", np.stack([probability, 1 - probability])[None])
+        found[case.id] = probability
+    return found
+
+
+@pytest.fixture
+def slices(small_data: Any, tmp_path: Path) -> SmallSet:
+    return SmallSet(small_data.folder, tmp_path, small_data.manifest)
+
+
+def test_membranes_are_scored_as_a_stack_of_probabilities(slices: Any, tmp_path: Path) -> None:
+    probabilities = membrane_probabilities(slices, tmp_path)
+    evaluation = evaluated(slices)
+    assert evaluation.kind == "membranes"
+    curves = {
+        case.id: em_scores(
+            probabilities[case.id], read_image(slices.folder / str(case.label)).pixels[0, 0] > 0, warping=True
+        )
+        for case in slices.manifest.cases_of("validation")
+    }
+    stack = em_stack_scores(curves.values())
+    names = ("v_rand", "v_info", "rand_error", "pixel_error", "warping_error")
+    assert {name: evaluation.summary.scores[name] for name in names} == {name: stack.best(name) for name in names}
+    assert evaluation.summary.scores["v_rand_threshold"] == stack.v_rand_threshold
+    at = stack.index_of_best("v_rand")
+    assert evaluation.summary.scores_by_case["v_rand"] == {
+        case: of_case.v_rand_curve[at] for case, of_case in curves.items()
+    }
+    # The blocks of the stack are what intervals draw.
+    assert set(evaluation.table.patients.values()) == {"v0", "v1", "v2"}
+
+
+def test_masks_of_membranes_are_scored_where_there_are_no_probabilities(slices: Any, tmp_path: Path) -> None:
+    for case in slices.manifest.cases_of("validation"):
+        label = read_image(slices.folder / str(case.label)).pixels[0, 0]
+        write_png(tmp_path / f"{case.id}_mask.png", label)
+    evaluation = evaluated(slices, settings=ScoreSettings(warping=False))
+    assert evaluation.summary.scores["v_rand"] == 1.0
+    assert "warping_error" not in evaluation.summary.scores
+    assert evaluation.calibration is None
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def in_mask(change: Callable[[np.ndarray], Any]) -> Callable[[Any], None]:
+    def do(small: Any) -> None:
+        path = small.predictions / "b_mask.nii.gz"
+        voxels = change(np.asarray(nib.load(path).dataobj).copy())
+        write_volume(path, voxels)
+
+    return do
+
+
+def moved(small: Any) -> None:
+    path = small.predictions / "b_mask.nii.gz"
+    affine = AFFINE.copy()
+    affine[0, 3] = 2.0
+    write_volume(path, np.asarray(nib.load(path).dataobj), affine)
+
+
+def with_value(value: int) -> Callable[[np.ndarray], np.ndarray]:
+    def change(voxels: np.ndarray) -> np.ndarray:
+        voxels[0, 0, 0] = value
+        return voxels
+
+    return change
+
+
+def probability_of(value: float) -> Callable[[Any], None]:
+    def write(small: Any) -> None:
+        for index in (1, 2):
+            voxels = np.full((4, 5, 3), 0.25, np.float32)
+            voxels[0, 0, 0] = value if index == 2 else 0.25
+            write_volume(small.predictions / f"b_probability_{index}.nii.gz", voxels)
+
+    return write
+
+
+def label_with_7(small: Any) -> None:
+    path = small.folder / "label" / "b.nii.gz"
+    write_volume(path, with_value(7)(np.asarray(nib.load(path).dataobj).copy()))
+
+
+BAD_CASES = {
+    "another size": (in_mask(lambda voxels: voxels[:, :4]), LabelError, "4 × 4 × 3 voxels but its image has 4 × 5 × 3"),
+    "another place": (moved, LabelError, "lies up to 1 voxels from the grid of its image"),
+    "unknown value": (in_mask(with_value(9)), LabelError, r"holds the values \[9\], which stand for no class"),
+    "fractions": (in_mask(lambda voxels: voxels + np.float32(0.5)), LabelError, r"the values \[0.5, 1.5\]"),
+    "unknown value in the label": (label_with_7, LabelError, r"label .* holds the values \[7\]"),
+    "a probability above 1": (probability_of(1.5), ImageError, "values from 0.25 to 1.5; expected 0 to 1"),
+    "a negative probability": (probability_of(-0.5), ImageError, "values from -0.5 to 0.25; expected 0 to 1"),
+    "a NaN probability": (probability_of(math.nan), ImageError, "holds 1 voxels that are NaN"),
+    "a probability that is missing": (
+        lambda small: write_volume(small.predictions / "b_probability_1.nii.gz", np.zeros((4, 5, 3), np.float32)),
+        LabelError,
+        r"probabilities of the classes \[1\]; expected \[1, 2\]",
+    ),
+    "an empty file": (
+        lambda small: (small.predictions / "b_mask.nii.gz").write_bytes(b""),
+        ImageError,
+        "is empty",
+    ),
+    "no prediction": (
+        lambda small: (small.predictions / "b_mask.nii.gz").unlink(),
+        MissingFileError,
+        "case 'b' of the split 'validation' has no mask in .*--skip-bad",
+    ),
+    "a label that is gone": (
+        lambda small: (small.folder / "label" / "b.nii.gz").unlink(),
+        MissingFileError,
+        "label .* not found",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CASES)
+def test_a_bad_case_is_refused_by_name_and_skipped_only_when_told(volumes: Any, name: str) -> None:
+    spoil, error, match = BAD_CASES[name]
+    spoil(volumes)
+    with pytest.raises(error, match=match) as raised:
+        evaluated(volumes)
+    assert "case 'b'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    evaluation = evaluated(volumes, skip_bad=True)
+    assert evaluation.summary.scores_by_case["dice_anterior"] == {"a": 2 / 3, "c": 0.0}
+    (skipped,) = evaluation.record()["skipped"]
+    assert skipped["case"] == "b"
+    assert skipped["reason"]
+    # Files and folders may be named by patients.
+    for hidden in (str(volumes.folder), str(volumes.predictions), "b_mask.nii.gz", "b.nii.gz"):
+        assert hidden not in skipped["reason"]
+
+
+def test_a_prediction_too_many_is_refused_by_name(volumes: Any) -> None:
+    (volumes.predictions / "DOE_JANE_mask.nii.gz").write_bytes(b"")
+    with pytest.raises(LabelError, match=r"DOE_JANE_mask.nii.gz belongs to no case of the split 'validation'"):
+        evaluated(volumes)
+    evaluation = evaluated(volumes, skip_bad=True)
+    assert len(evaluation.cases) == 3
+    assert [skipped.case for skipped in evaluation.skipped] == ["unknown-1"]
+    assert "DOE" not in json.dumps(evaluation.record())
+
+
+def test_a_prediction_of_another_split_is_one_too_many(volumes: Any) -> None:
+    volumes.change(splits={"validation": ["a", "b"], "test": ["c"]})
+    with pytest.raises(LabelError, match=r"by its name it is of case 'c', which is in test"):
+        evaluated(volumes)
+
+
+def test_a_changed_label_is_refused_where_the_manifest_knows_its_digest(volumes: Any) -> None:
+    cases = json.loads(volumes.path.read_text(encoding="utf-8"))["cases"]
+    cases[1]["label_sha256"] = "0" * 64
+    volumes.change(cases=cases)
+    with pytest.raises(ManifestError, match=r"case 'b': label .* has SHA-256"):
+        evaluated(volumes)
+
+
+def test_nothing_is_scored_when_all_cases_are_bad(volumes: Any) -> None:
+    for path in volumes.predictions.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(LabelError, match=r"no case of the split 'validation' could be scored; the first was skipped"):
+        evaluated(volumes, skip_bad=True)

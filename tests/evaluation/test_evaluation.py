@@ -1,0 +1,146 @@
+"""The record of an evaluation and the files that keep it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipeline.errors import ConfigError, OutputError
+from pipeline.evaluation import ScoreSettings, check_kind, check_output, evaluate_predictions, table_text
+
+
+@pytest.fixture
+def evaluation(volumes: Any) -> Any:
+    return evaluate_predictions(volumes.predictions, volumes.manifest, "validation", volumes.folder)
+
+
+def test_the_record_says_what_was_scored_and_how(evaluation: Any, volumes: Any, tmp_path: Path) -> None:
+    path = evaluation.write(tmp_path / "out")
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["manifest"] == {"name": "small", "version": "1.0.0", "sha256": volumes.manifest.digest}
+    cases = json.dumps([["a", None], ["b", None], ["c", None]])
+    assert record["split_sha256"] == hashlib.sha256(cases.encode()).hexdigest()
+    assert (record["split"], record["kind"], record["key_score"]) == ("validation", "classes", "dice")
+    assert record["settings"] == {"tolerance_mm": 1.0, "empty": "nan", "calibration_bins": 10, "seed": 0}
+    assert record["scores_by_case"]["dice_posterior"] == {"a": None, "b": None, "c": 0.0}
+    assert record["predictions"]["files"] == {".nii.gz": 3}
+    assert (record["checkpoint_sha256"], record["calibration"], record["skipped"]) == (None, None, [])
+    assert str(tmp_path) not in text
+    assert "NaN" not in text
+    # Numbers are kept to the last digit.
+    assert record["scores"] == dict(evaluation.summary.scores)
+    table = record["table"]
+    assert {(row["case"], row["patient"]) for row in table["cases"]} == {("a", "p1"), ("b", "p1"), ("c", "p2")}
+    (row,) = (row for row in table["classes"] if (row["class"], row["score"]) == ("anterior", "dice"))
+    assert row["low"] < row["mean"] < row["high"]
+
+
+def test_the_table_is_written_as_csv(evaluation: Any, tmp_path: Path) -> None:
+    evaluation.write(tmp_path / "out")
+    with (tmp_path / "out" / "scores.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {
+        row["case"]: row["value"]
+        for row in rows
+        if (row["level"], row["class"], row["score"]) == ("case", "posterior", "dice")
+    }
+    assert found == {"a": "", "b": "", "c": "0.0"}
+
+
+def test_pictures_are_of_the_best_and_the_worst(evaluation: Any, tmp_path: Path) -> None:
+    record = json.loads(evaluation.write(tmp_path / "out").read_text(encoding="utf-8"))
+    assert record["pictures"] == {case: f"cases/{case}.png" for case in "abc"}
+    for name in record["pictures"].values():
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.format == "PNG"
+            assert picture.info == {}
+            assert picture.size[0] > 3 * 128
+
+
+def test_an_earlier_evaluation_is_replaced_only_when_told(evaluation: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    check_output(out)
+    evaluation.write(out)
+    with pytest.raises(OutputError, match=r"evaluation.json already exists; pass --force"):
+        check_output(out)
+    with pytest.raises(OutputError, match=r"already exists; pass --force"):
+        evaluation.write(out)
+    check_output(out, overwrite=True)
+    evaluation.write(out, overwrite=True)
+
+
+def test_a_table_that_is_in_the_way_leaves_no_record(evaluation: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "scores.csv").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"scores.csv: it is a folder"):
+        evaluation.write(out)
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_leaves_no_half_of_an_evaluation(volumes: Any, tmp_path: Path, small_disk: Any) -> None:
+    """Room for the record, but not for all: nothing takes its name."""
+    out = tmp_path / "disk"
+    out.mkdir()
+    command = (
+        f"'{sys.executable}' -m pipeline evaluate --predictions '{volumes.predictions}' --manifest '{volumes.path}' "
+        f"--split validation -o '{out}'"
+    )
+    root = Path(__file__).parents[2]
+    done = small_disk(out, "16k", f"cd '{root}'; set +e; {command}; echo status $?; find '{out}' -type f")
+    assert done.stdout.splitlines() == ["status 2"]
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+
+
+def test_the_text_says_means_of_cases_and_of_patients(evaluation: Any) -> None:
+    lines = table_text(evaluation).splitlines()
+    assert lines[0].startswith("scores of classes of 3 cases of the split 'validation' of small")
+    assert "NSD at a tolerance of 1 mm" in lines[0]
+    assert lines[1].split()[:5] == ["class", "score", "mean", "over", "cases"]
+    (row,) = (line for line in lines if line.startswith("anterior") and line.split()[1] == "dice")
+    # Over cases 5/9; over patients 5/12.
+    assert row.split()[2:4] == ["0.5556", "0.4167"]
+    assert row.split()[-2:] == ["3", "2"]
+
+
+def test_the_first_line_says_what_was_skipped(volumes: Any) -> None:
+    (volumes.predictions / "b_mask.nii.gz").write_bytes(b"")
+    (volumes.predictions / "z_mask.nii.gz").write_bytes(b"")
+    found = evaluate_predictions(volumes.predictions, volumes.manifest, "validation", volumes.folder, skip_bad=True)
+    first = table_text(found).splitlines()[0]
+    assert first.startswith("SKIPPED 1 of 3 cases and 1 other prediction: b: image its prediction is empty")
+    assert "unknown-1" in first
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "match"),
+    [
+        ("tolerance_mm", -1.0, "tolerance_mm must be a number of at least 0"),
+        ("tolerance_mm", float("nan"), "tolerance_mm must be"),
+        ("empty", "zero", "empty must be one of nan, perfect"),
+        ("thresholds", [0.5, 1.5], "thresholds must lie in 0..1"),
+        ("thresholds", [], "one at least"),
+        ("iou_thresholds", [1.0], "iou_thresholds must be at least 0 and less than 1"),
+        ("warping", "false", "warping must be True or False"),
+        ("border_px", -1, "border_px must be at least 0"),
+        ("calibration_bins", 0, "calibration_bins must be at least 1"),
+        ("seed", -1, "seed must be at least 0"),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(setting: str, value: Any, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        ScoreSettings(**{setting: value})
+
+
+def test_kinds_must_fit_the_classes(volumes: Any) -> None:
+    with pytest.raises(ConfigError, match="scores of membranes need two classes"):
+        check_kind("membranes", volumes.manifest)
+    with pytest.raises(ConfigError, match="scores 'voxels' are not known"):
+        check_kind("voxels", volumes.manifest)
