@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, data_commands, evaluate_command, predict_command
+from . import __version__, data_commands, evaluate_command, predict_command, report_command
 from .exit_status import say_in_one_line
 
 
@@ -127,5 +127,6 @@ def command_line_parser() -> argparse.ArgumentParser:
 
     predict_command.add_parser(commands)
     evaluate_command.add_parser(commands)
+    report_command.add_parser(commands)
     data_commands.add_parser(commands)
     return parser

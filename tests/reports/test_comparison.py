@@ -1,0 +1,72 @@
+"""Two runs side by side: the differences of the table, and why there are none."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.reports.comparison import compare_runs
+from pipeline.reports.run_folder import RunFolder
+
+
+def test_differences_are_means_of_the_differences_of_the_cases(runs: Any) -> None:
+    first, second = RunFolder.read(runs.first, "A"), RunFolder.read(runs.second, "B")
+    found = compare_runs(first, second)
+    assert found.reason is None
+    assert found.only_in_one == ()
+    ours, theirs = (
+        json.loads((folder / "log" / "evaluation.json").read_text(encoding="utf-8"))["scores_by_case"]
+        for folder in (runs.first, runs.second)
+    )
+    assert [score for _, score in found.columns] == list(ours)
+    for (_, score), compared in found.columns.items():
+        differences = [theirs[score][case] - ours[score][case] for case in ("v0", "v1", "v2")]
+        assert compared.difference.mean == pytest.approx(sum(differences) / 3, abs=1e-12)
+        assert compared.difference.patients == 3
+    back = compare_runs(second, first)
+    for column, compared in found.columns.items():
+        assert back.columns[column].difference.mean == pytest.approx(-compared.difference.mean, abs=1e-12)
+        assert back.columns[column].p_value == compared.p_value
+
+
+def test_cases_of_only_one_run_are_left_out_and_named(runs: Any, changed: Callable[..., Path]) -> None:
+    content = json.loads((runs.second / "log" / "evaluation.json").read_text(encoding="utf-8"))
+    table = content["table"] | {"cases": [row for row in content["table"]["cases"] if row["case"] != "v1"]}
+    other = RunFolder.read(changed("evaluation", {"table": table}, of="second"), "B")
+    found = compare_runs(RunFolder.read(runs.first), other)
+    assert found.only_in_one == ("v1",)
+    assert {compared.difference.cases for compared in found.columns.values()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"split_sha256": "0"}, "different cases or labels"),
+        ({"settings": {"warping": False, "seed": 3}}, r"other settings \(warping\)"),
+        ({"kind": "classes"}, r"other settings \(kind\)"),
+        ({"table": ...}, "which patient"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_runs_that_cannot_be_compared_say_why(
+    runs: Any, changed: Callable[..., Path], fields: dict[str, Any], reason: str
+) -> None:
+    found = compare_runs(RunFolder.read(runs.first), RunFolder.read(changed("evaluation", fields, of="second"), "B"))
+    assert found.columns == {}
+    assert found.reason is not None
+    assert re.search(reason, found.reason)
+
+
+def test_another_seed_of_the_intervals_hinders_no_comparison(runs: Any, changed: Callable[..., Path]) -> None:
+    other = changed("evaluation", {"settings": {"warping": True, "seed": 4}}, of="second")
+    assert compare_runs(RunFolder.read(runs.first), RunFolder.read(other, "B")).reason is None
+
+
+def test_a_run_without_evaluation_is_named(runs: Any) -> None:
+    found = compare_runs(RunFolder.read(runs.first, "A"), RunFolder.read(runs.bare, "B"))
+    assert found.reason == "no evaluation of B"

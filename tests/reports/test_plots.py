@@ -1,0 +1,112 @@
+"""Plots: where their marks lie, and that they can stand in a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from pipeline.reports.learning_curves import step_losses
+from pipeline.reports.plots import Plot, calibration_plot, cases_plot, loss_plot, score_plot
+from pipeline.reports.run_folder import RunFolder
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def plots(runs: Any) -> list[Plot]:
+    pair = [RunFolder.read(runs.first, "A"), RunFolder.read(runs.second, "B")]
+    made = [
+        loss_plot([(run, step_losses(run)) for run in pair]),
+        score_plot("v_rand", pair, 0),
+        cases_plot("v_rand", [(run, run.evaluation.by_case(("membrane", "v_rand"))) for run in pair if run.evaluation]),
+        calibration_plot([(run, run.evaluation.calibration) for run in pair if run.evaluation]),
+    ]
+    return [plot for plot in made if plot is not None]
+
+
+def test_plots_fetch_nothing_and_share_no_id(plots: list[Plot]) -> None:
+    assert len(plots) == 4
+    ids = [identity for plot in plots for identity in re.findall(r'\bid="([^"]+)"', plot.svg)]
+    assert len(ids) == len(set(ids))
+    for plot in plots:
+        targets = re.findall(r'href="([^"]*)"|url\(([^)]*)\)|aria-labelledby="([^"]*)"', plot.svg)
+        names = {name.lstrip("#") for target in targets for part in target for name in part.split()}
+        assert names
+        assert names <= set(ids)
+        assert plot.svg.startswith("<svg ")
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg\")", plot.svg)
+
+
+def test_colours_are_those_of_the_page(plots: list[Plot]) -> None:
+    for plot in plots:
+        # White is what a legend lies on and a ring is filled with: neither is drawn.
+        colours = set(re.findall(r"#[0-9a-fA-F]{6}\b", re.sub(r'(href="|url\()#[^")]*', "", plot.svg)))
+        assert colours <= {"#ffffff"}
+        assert {"var(--run1)", "var(--run2)"} <= set(re.findall(r"var\(--\w+\)", plot.svg))
+
+
+def test_a_plot_says_in_words_what_is_in_it(plots: list[Plot], runs: Any) -> None:
+    losses = [epoch.loss for epoch in RunFolder.read(runs.first).epochs]
+    for plot in plots:
+        root = ElementTree.fromstring(plot.svg)
+        assert root.get("role") == "img"
+        assert [root[0].tag, root[1].tag] == [f"{SVG}title", f"{SVG}desc"]
+        assert root[1].text == plot.said
+    first, second = re.findall(r"A: ([\d.]+) in epoch 1, ([\d.]+) in epoch 2", plots[0].said)[0]
+    assert [float(first), float(second)] == pytest.approx(losses, rel=1e-3)
+
+
+def test_marks_lie_where_the_scores_are(runs: Any) -> None:
+    """Places of marks, from the places of two of them."""
+    run = RunFolder.read(runs.first)
+    values = {"a": 0.1, "b": 0.15, "c": 0.7, "d": 0.9}
+    root = ElementTree.fromstring(cases_plot("dice", [(run, values)]).svg)
+    marks = [use for use in root.iter(f"{SVG}use") if "--run1" in use.get("style", "")]
+    places = [(float(use.get("x", "")), float(use.get("y", ""))) for use in marks]
+    assert len(places) == 4
+    (left, bottom), (right, top) = places[0], places[-1]
+    assert left < right
+    assert top < bottom  # SVG counts downwards
+    for number, ((x, y), value) in enumerate(zip(places, values.values(), strict=True)):
+        assert (x - left) / (right - left) == pytest.approx(number / 3, abs=1e-3)
+        assert (bottom - y) / (bottom - top) == pytest.approx((value - 0.1) / 0.8, abs=1e-3)
+
+
+def test_the_same_run_gives_the_same_bytes_whatever_the_machine_sets(
+    runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matplotlib as mpl
+
+    run = RunFolder.read(runs.first)
+    first = score_plot("v_rand", [run], 0)
+    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9.0)
+    monkeypatch.setitem(mpl.rcParams, "font.size", 30.0)
+    assert score_plot("v_rand", [run], 0) == first
+
+
+@pytest.mark.parametrize(
+    "name", ["dice_海馬", "dice_$x^2$", "dice_<b>&\"'", "dice_\x07"], ids=["cjk", "tex", "html", "bell"]
+)
+def test_names_of_scores_may_hold_anything(changed: Callable[..., Path], name: str) -> None:
+    folder = changed("run", {})
+    path = folder / "log" / "run.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for epoch in content["epochs"]:
+        epoch["scores"] = {name: 0.5}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    plot = score_plot(name, [RunFolder.read(folder)], 0)
+    assert plot is not None
+    texts = ["".join(text.itertext()) for text in ElementTree.fromstring(plot.svg).iter(f"{SVG}text")]
+    assert f"Dice, {name[5:]}".replace("\x07", " ").strip() in [text.strip() for text in texts]
+
+
+def test_without_figures_there_is_no_plot(changed: Callable[..., Path]) -> None:
+    run = RunFolder.read(changed("run", {"epochs": []}))
+    assert loss_plot([(run, None)]) is None
+    assert score_plot("v_rand", [run], 0) is None
