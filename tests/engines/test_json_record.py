@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.data import Manifest
-from pipeline.engines import EvaluationRecord, RunRecord, TrainingCheckpoint
+from pipeline.engines import RunRecord, TrainingCheckpoint
 
 
 def strictly(path: Path) -> Any:
@@ -19,19 +19,6 @@ def strictly(path: Path) -> Any:
         raise AssertionError(f"{name} is no JSON")
 
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-
-
-def test_a_score_that_does_not_exist_is_null_in_evaluation_json(
-    tmp_path: Path, small_training: Callable[..., Any], small_data: Any
-) -> None:
-    (tmp_path / "model.pt").write_bytes(b"weights")
-    evaluator = small_training(scores=(math.nan,)).evaluator
-    manifest = Manifest.load(small_data.manifest)
-    EvaluationRecord(tmp_path, tmp_path / "model.pt", manifest, "validation").attach(evaluator)
-    evaluator.run()
-    found = strictly(tmp_path / "evaluation.json")
-    assert found["scores"] == {"score": None}
-    assert found["scores_by_case"] == {"score": {"a": None, "b": None}}
 
 
 def test_a_score_that_does_not_exist_is_null_in_run_json(
