@@ -36,9 +36,11 @@ def add_parser(commands: Any) -> None:
         help="image files, OME-Zarr folders and folders of images; or NIfTI files, folders of them, and folders of "
         "DICOM",
     )  # fmt: skip
-    parser.add_argument("--bundle", required=True, metavar="FOLDER", help="folder of the bundle")
+    parser.add_argument("--bundle", metavar="FOLDER", help="folder of the bundle (required but with --list)")
     parser.add_argument("--checkpoint", metavar="FILE", help="trained weights (default: models/model.pt of the bundle)")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="where results go")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="where results go (required but with --list)"
+    )
     parser.add_argument(
         "--probability", action="store_true",
         help="also write probabilities: <name>_probability.tif, float32, a class a channel; of a volume a fractional "
@@ -64,7 +66,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="leave out images that have all their results, so that a folder goes on where it was stopped",
     )
-    parser.set_defaults(command=_predict)
+    parser.set_defaults(command=_predict, refuse=parser.error)
 
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +78,10 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
     which = volumes.add_mutually_exclusive_group()
     which.add_argument("--series", metavar="UID", help="the series of a folder that holds several")
     which.add_argument("--all-series", action="store_true", help="all series of the folders")
+    which.add_argument(
+        "--list", action="store_true",
+        help="show the DICOM series of the inputs, with UID, modality, number and size of slices, and segment nothing",
+    )  # fmt: skip
     volumes.add_argument(
         "--allow", action="append", default=[], metavar="REPAIR",
         help="a repair of DICOM series that may be made, and is recorded: duplicate, empty-file, gap, interleaved, "
@@ -84,6 +90,12 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    if options.list:
+        _list(options)
+        return
+    missing = [name for name, value in (("--bundle", options.bundle), ("-o/--output", options.output)) if value is None]
+    if missing:
+        options.refuse(f"the following arguments are required: {', '.join(missing)}")
     # These take seconds to import; a wrong argument should not have to wait for them.
     from .bundle_config import parse_overrides
     from .engines import keep_freed_memory
@@ -92,6 +104,18 @@ def _predict(options: argparse.Namespace) -> None:
     keep_freed_memory()
     predictor = Predictor.from_bundle(options.bundle, options.checkpoint, options.overlay, parse_overrides(options.set))
     (_predict_volumes if predictor.reads_volumes else _predict_images)(options, predictor)
+
+
+def _list(options: argparse.Namespace) -> None:
+    from .volume_inputs import find_series
+
+    rows = [("SERIES", "MODALITY", "SLICES", "ROWS × COLUMNS")]
+    for series in find_series(options.inputs, progress=True):
+        sizes = " and ".join(f"{rows} × {columns}" for rows, columns in series.sizes_px)
+        rows.append((series.uid or "(no UID)", series.modality, str(series.slices), sizes))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _predict_images(options: argparse.Namespace, predictor: Predictor) -> None:
@@ -120,7 +144,7 @@ def _predict_images(options: argparse.Namespace, predictor: Predictor) -> None:
 
 def _predict_volumes(options: argparse.Namespace, predictor: Predictor) -> None:
     from .predict_volumes import predict_volumes
-    from .volume_inputs import SeriesChoice, find_volumes
+    from .volume_inputs import SeriesChoice, SeriesInput, find_volumes
 
     if options.picture:
         raise ConfigError(f"--picture is for images, and bundle {options.bundle} segments volumes; leave it out")
@@ -135,11 +159,21 @@ def _predict_volumes(options: argparse.Namespace, predictor: Predictor) -> None:
         overwrite=options.force,
         skip_existing=options.skip_existing,
     )
+    passed_over: dict[Path, list[str]] = {}
+    named: dict[Path, list[str]] = {}
     for results in plan:
         source = json.loads(results.record.read_text(encoding="utf-8"))["source"]
-        notes = [f"{count} {kind} passed over" for kind, count in source.get("skipped", {}).items()]
-        for note in (*source.get("repairs", ()), *notes):
-            print(f"{results.source.name}: {note}", file=sys.stderr)
+        for repair in source.get("repairs", ()):
+            print(f"{results.source.name}: {repair}", file=sys.stderr)
+        if isinstance(results.source, SeriesInput):
+            folder = results.source.folder
+            named.setdefault(folder, []).append(results.source.name)
+            passed_over[folder] = [f"{count} {kind} passed over" for kind, count in source["skipped"].items()]
+    # Folders may be named by patients: the first of its series stands for each.
+    for folder, notes in passed_over.items():
+        others = f" and {len(named[folder]) - 1} more of its folder" if len(named[folder]) > 1 else ""
+        for note in notes:
+            print(f"{named[folder][0]}{others}: {note}", file=sys.stderr)
     _say(options, predictor, "volume", len(plan), len(volumes) - len(plan))
 
 

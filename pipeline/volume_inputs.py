@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .counted import counted
 from .errors import ConfigError, ImageError, MissingFileError
 from .formats import (
     RASTER_SUFFIXES,
     DicomFolder,
     DicomSeries,
     NiftiImage,
+    SeriesListing,
     check_orientation,
     is_nifti_name,
+    list_files,
+    list_series,
     nifti_stem,
     read_dicom_series,
     read_nifti,
@@ -157,7 +162,8 @@ def find_volumes(
         ConfigError: If only images such as PNG are there, NIfTI files and DICOM series lie in one folder, or the choice
             does not fit the inputs.
         MissingFileError: If a path does not exist.
-        ImageError: If there is no volume, or there are several series to choose from.
+        ImageError: If there is no volume, there are several series to choose from, or a file is one of several of its
+            series in its folder.
     """
     choice = choice or SeriesChoice()
     found: dict[VolumeInput, None] = {}
@@ -168,6 +174,30 @@ def find_volumes(
     if not series and (choice.uid is not None or choice.every or choice.allow):
         raise ConfigError("--series, --all-series and --allow are for DICOM, and the inputs are NIfTI; leave them out")
     return tuple(found)
+
+
+def find_series(paths: Sequence[str | Path], *, progress: bool = False) -> tuple[SeriesListing, ...]:
+    """List the DICOM series among files and folders, for a person to choose from.
+
+    Args:
+        paths: Files and folders, searched to their depths.
+        progress: Show bars on standard error.
+
+    Returns:
+        At least one series, those of each path in the order of their UIDs. Only headers are read.
+
+    Raises:
+        MissingFileError: If a path does not exist.
+        ImageError: If one holds no series, and what it holds instead.
+    """
+    listed: list[SeriesListing] = []
+    for path in map(Path, paths):
+        _check_exists(path)
+        found = scan_dicom(path, progress=progress)
+        if not found.series:
+            _refuse_without_series(found)
+        listed += found.series
+    return tuple(listed)
 
 
 def check_not_volumes(paths: Sequence[str | Path]) -> None:
@@ -185,8 +215,7 @@ def check_not_volumes(paths: Sequence[str | Path]) -> None:
 
 
 def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInput]:
-    if not path.exists():
-        raise MissingFileError(f"input {path} not found; check the path")
+    _check_exists(path)
     if is_nifti_name(path) and path.is_file():
         return [NiftiInput(path)]
     if path.suffix.lower() in _IMAGE_SUFFIXES:
@@ -207,6 +236,8 @@ def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInp
             f"folder {path} holds images and no volume, and the bundle segments volumes (NIfTI and DICOM series); "
             + _USE_IMAGE_BUNDLE
         )
+    if path.is_file():
+        _check_alone(path, found, progress)
     files = {series.uid: series.paths for series in found.series}
     return [SeriesInput(path, uid, frozenset(choice.allow), files[uid]) for uid in _chosen(found, choice)]
 
@@ -214,11 +245,10 @@ def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInp
 def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:
     uids = [series.uid for series in found.series]
     if not uids:
-        # Damaged and empty files, or nothing at all: reading says which.
-        read_dicom_series(found.path, allow=choice.allow)
+        _refuse_without_series(found, choice.allow)
     if choice.every:
         return uids
-    listed = "; ".join(map(str, found.series))
+    listed = list_series(found.series)
     if choice.uid is None and len(uids) > 1:
         raise ImageError(
             f"{found.path} holds {len(uids)} DICOM series; choose one with --series UID, or take all with "
@@ -227,6 +257,40 @@ def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:
     if choice.uid is not None and choice.uid not in uids:
         raise ImageError(f"{found.path} holds no series {choice.uid}; there are: {listed}")
     return uids if choice.uid is None else [choice.uid]
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise MissingFileError(f"input {path} not found; check the path")
+
+
+def _check_alone(path: Path, found: DicomFolder, progress: bool) -> None:
+    """Refuse a slice that is named without the rest of its series: its mask would be taken for that of the series."""
+    # What nobody may read cannot be meant; in folders such as /tmp there is much of it.
+    beside = [one for one in path.parent.iterdir() if one.is_file() and os.access(one, os.R_OK)]
+    own = {series.uid for series in found.series}
+    for series in scan_dicom(beside, progress=progress).series:
+        if series.uid in own and len(series.paths) > 1:
+            raise ImageError(
+                f"input {path} is one of {len(series.paths)} files of its series in {path.parent}, and a series is "
+                "segmented as a whole; name the folder, or put a file that is to be segmented alone into one of its own"
+            )
+
+
+def _refuse_without_series(found: DicomFolder, allow: Collection[str] = ()) -> NoReturn:
+    """Say what lies where no series does: NIfTI further down, damaged or empty files, others, or nothing."""
+    folders = []
+    if found.path.is_dir() and not (found.empty or found.damaged):
+        folders = sorted({file.parent for file in list_files(found.path) if is_nifti_name(file)})
+    if folders:
+        others = len(folders) - 1
+        more = f" and {counted(others, 'other folder')} below it" if others else ""
+        raise ImageError(
+            f"folder {found.path} holds no volume itself, but NIfTI files lie in {folders[0]}{more}; expected them "
+            "directly in the folder that is named; name that one, or several"
+        )
+    read_dicom_series(found.path, allow=allow)
+    raise ImageError(f"{found.path} holds no DICOM series; check the path")
 
 
 def _is_volume(path: Path) -> bool:

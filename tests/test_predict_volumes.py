@@ -238,7 +238,13 @@ def test_a_real_ct_series_becomes_the_seg_that_the_predictor_gave(
 
 
 def test_a_single_file_becomes_a_seg_of_one_slice(predict: Callable[..., Any], tmp_path: Path) -> None:
-    (path, *_) = write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE, modality="MR")
+    (path, *others) = write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE, modality="MR")
+    finished = predict(path, "-o", tmp_path / "out")
+    assert (finished.status, finished.stdout) == (2, "")
+    assert f"{path} is one of 11 files of its series in {path.parent}" in finished.last_line
+    assert not (tmp_path / "out").exists()
+    for other in others:
+        other.unlink()
     finished = predict(path, "-o", tmp_path / "out")
     assert finished.status == 0, finished.stderr
     seg = pydicom.dcmread(next((tmp_path / "out").glob("*_seg.dcm")))

@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from tqdm.auto import tqdm
 
 from ..errors import ImageError, LabelError, ManifestError
-from ..formats.dicom_files import UNREADABLE
+from ..formats.dicom_files import DEIDENTIFICATION_RECORD, UNREADABLE
 from ..formats.quiet_dicom import quiet_dicom
 from .case_files import SEGMENTATION_CLASSES
 from .dicom_patients import PATIENT_TAGS, patients_of_series, same_patient_id
@@ -100,6 +100,8 @@ def _scanned(
     said, are_removed, without_series = IdentifyingWords(), [], 0
     for path in tqdm(paths, desc="reading headers", unit="file", disable=not progress, leave=False):
         header = _header(path)
+        if header is None and path.name == DEIDENTIFICATION_RECORD:
+            continue
         if header is None:
             skipped["not DICOM" if path.stat().st_size else "empty (0 bytes)"] += 1
             continue

@@ -14,12 +14,13 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ConfigError
+from ..formats.dicom_files import DEIDENTIFICATION_RECORD
 from ..formats.whole_file import whole_file
 from .key import DeidentificationKey
 from .options import DeidentificationOptions
 from .profile import confidentiality_profile
 
-RECORD_NAME = "deidentification.json"
+RECORD_NAME = DEIDENTIFICATION_RECORD
 
 
 @dataclass

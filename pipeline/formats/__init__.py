@@ -3,6 +3,8 @@
 from .dicom_files import DicomFile as DicomFile
 from .dicom_files import DicomFolder as DicomFolder
 from .dicom_files import SeriesListing as SeriesListing
+from .dicom_files import list_files as list_files
+from .dicom_files import list_series as list_series
 from .dicom_files import scan_dicom as scan_dicom
 from .dicom_frames import SourceFrame as SourceFrame
 from .dicom_geometry import lps_to_ras as lps_to_ras

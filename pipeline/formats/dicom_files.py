@@ -48,10 +48,11 @@ _PREAMBLE_BYTES: Final = 128
 _HEADER_BYTES: Final = 2**17  # holds the header of nearly every classic image
 _THREADS: Final = max(2, min(8, os.cpu_count() or 1))
 _BATCH: Final = 16  # files that a thread takes at once
-_NAMED: Final = 5  # files that a message names before it counts the others
+_NAMED: Final = 5  # files or series that a message names before it counts the others
 
 NOT_DICOM: Final = "not DICOM"
 DICOMDIR: Final = "DICOMDIR"
+DEIDENTIFICATION_RECORD: Final = "deidentification.json"  # what `data deidentify` lays beside the files that it writes
 _NO_CLASS: Final = "object without SOP class"
 
 
@@ -129,8 +130,9 @@ def scan_dicom(
     """Read the headers of all files below a folder, in parallel, and group the images by series.
 
     A file is told by its content, not by its name. `DICOMDIR` and objects without pixels of their own kind (reports,
-    structures, segmentations, doses) are counted in `skipped`, and so are files that are not DICOM. Files without the
-    128 bytes before "DICM" (PS3.10 7.1) count as DICOM where they begin with group 0002 or 0008. Links are followed.
+    structures, segmentations, doses) are counted in `skipped`, and so are files that are not DICOM, but for the record
+    of a de-identification. Files without the 128 bytes before "DICM" (PS3.10 7.1) count as DICOM where they begin with
+    group 0002 or 0008. Links are followed.
 
     Args:
         folder: A folder, searched with all folders in it, one file, or a list of files.
@@ -165,7 +167,8 @@ def scan_dicom(
             elif isinstance(found, _Damaged):
                 damaged.append(path)
             elif isinstance(found, str):
-                skipped[found] += 1
+                if found != NOT_DICOM or path.name != DEIDENTIFICATION_RECORD or path == folder:
+                    skipped[found] += 1
             else:
                 uid = plain_uid(found.header.get("SeriesInstanceUID"))
                 seen.setdefault(uid, _Found()).add(found)
@@ -249,6 +252,13 @@ def name_files(paths: Iterable[Path], folder: Path) -> str:
     names = [name_in(folder, path) for path in paths]
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def list_series(series: Sequence[SeriesListing]) -> str:
+    """Return the first series as a person chooses one, and how many more there are, for a message."""
+    more = len(series) - _NAMED
+    named = "; ".join(map(str, series[:_NAMED]))
+    return f"{named}; and {more} more (unet-pipeline predict --list shows all)" if more > 0 else named
 
 
 class _Empty:

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from ..errors import ImageError
 from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
-from .dicom_files import DicomFolder, PathLike, in_parallel, name_files, plain_uid, scan_dicom
+from .dicom_files import DicomFolder, PathLike, in_parallel, list_series, name_files, plain_uid, scan_dicom
 from .dicom_frames import WHOLE_RESCALES, Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
 from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
 from .dicom_stack import Stack, check_allowed, stack_frames
@@ -154,12 +154,10 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
     if series_uid is None and len(found.series) > 1:
         raise ImageError(
             f"{len(found.series)} image series found; name one (--series UID; in Python: series_uid=): "
-            + "; ".join(map(str, found.series))
+            + list_series(found.series)
         )
     if not found.files:
-        raise ImageError(
-            f"no image of series {plain_uid(series_uid)} found; there are: " + "; ".join(map(str, found.series))
-        )
+        raise ImageError(f"no image of series {plain_uid(series_uid)} found; there are: " + list_series(found.series))
     return repairs
 
 
