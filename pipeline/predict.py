@@ -38,6 +38,7 @@ from .formats import (
     write_probability,
 )
 from .inferers import OverlapTileInferer, class_mask
+from .output_folder import output_folder
 from .precision import is_bfloat16
 from .reports import overlay_picture, save_picture
 from .streamed_prediction import StreamedPrediction
@@ -279,8 +280,8 @@ def predict_files(
             total_px += image.pages * math.prod(image.size_px)
             channels, *size_px = predictor.preprocessed(image.pixels[0]).shape
             predictor.check_tiles(size_px, channels)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tqdm(total=total_px, desc="predicting", unit="px", unit_scale=True, disable=not progress) as bar:
+    bar = tqdm(total=total_px, desc="predicting", unit="px", unit_scale=True, disable=not progress)
+    with bar, output_folder(folder):
         for results in plan:
             bar.set_postfix_str(results.source.name)
             if stream is not None and results.source in streamed:

@@ -26,6 +26,7 @@ from .formats import (
 )
 from .formats.seg_source import check_source
 from .inferers import OverlapTileInferer, class_mask
+from .output_folder import output_folder
 from .predict import Predictor
 from .volume_inputs import NiftiInput, SeriesInput, Volume, VolumeInput
 from .volume_record import write_volume_record
@@ -85,8 +86,8 @@ def predict_volumes(
         prepared = _prepared(predictor, read)
         total_slices += prepared.shape[-1]
         predictor.check_tiles(prepared.shape[1:3], prepared.shape[0])
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tqdm(total=total_slices, desc="predicting", unit="slice", disable=not progress) as bar:
+    bar = tqdm(total=total_slices, desc="predicting", unit="slice", disable=not progress)
+    with bar, output_folder(folder):
         for results in plan:
             bar.set_postfix_str(results.source.name)
             if read is None or len(plan) > 1:

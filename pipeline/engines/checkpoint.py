@@ -84,7 +84,8 @@ def load_network(network: nn.Module, path: str | Path) -> nn.Module:
     if difference:
         raise CheckpointError(
             f"checkpoint {path} belongs to another network: {difference}; "
-            "use the network it was trained with (for example network_def::channels), or another checkpoint"
+            f"use the network it was trained with, which is not this {type(network).__name__} (set for example "
+            "network_def::channels), or another checkpoint"
         )
     network.load_state_dict(weights)
     return network
