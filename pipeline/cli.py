@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__, data_commands, evaluate_command, predict_command, report_command
+from .counted import counted
 from .exit_status import say_in_one_line
 
 
@@ -64,11 +65,7 @@ def _preview(options: argparse.Namespace) -> None:
         parse_overrides(options.settings),
         overwrite=options.force,
     )
-    print(f"{_counted(options.number, 'training tile')} drawn: {options.output}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    print(f"{counted(options.number, 'training tile')} drawn: {options.output}")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:

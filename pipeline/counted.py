@@ -1,4 +1,4 @@
-"""Numbers with their nouns, for messages."""
+"""Numbers with their nouns, and verbs that agree with them, for messages."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
         ('1 mask', '0 masks', '2 entries')
     """
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def agreed(number: int, one: str, several: str) -> str:
+    """Return the word that goes with one thing, or with several or none.
+
+    Examples:
+        >>> f"a.dcm {agreed(1, 'is', 'are')} empty"
+        'a.dcm is empty'
+    """
+    return one if number == 1 else several

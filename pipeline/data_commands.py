@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import deidentify_command
+from .counted import counted
 from .errors import ConfigError, ManifestError, OutputError
 
 _EXCHANGE = ("msd", "nnunet", "croissant")
@@ -180,9 +181,9 @@ def _index(options: argparse.Namespace) -> None:
         print(note, file=sys.stderr)
     patients = len({case["patient"] for case in fields["cases"]})
     print(
-        f"{_counted(len(fields['cases']), 'case')} of {_counted(patients, 'patient')}, "
-        f"{len(fields['classes'])} classes: {options.output}; fill in licence and citation, check the names of the "
-        "classes, and draw splits (unet-pipeline data split)"
+        f"{counted(len(fields['cases']), 'case')} of {counted(patients, 'patient')}, "
+        f"{counted(len(fields['classes']), 'class', 'classes')}: {options.output}; fill in licence and citation, check "
+        "the names of the classes, and draw splits (unet-pipeline data split)"
     )
 
 
@@ -196,12 +197,12 @@ def _check(options: argparse.Namespace) -> None:
     if problems:
         bad = len({problem.case for problem in problems if problem.case is not None})
         raise ManifestError(
-            f"{_counted(len(problems), 'problem')} in {options.manifest} and {options.folder}, in {bad} of "
-            f"{_counted(len(manifest.cases), 'case')}; they are listed above"
+            f"{counted(len(problems), 'problem')} in {options.manifest} and {options.folder}, in {bad} of "
+            f"{counted(len(manifest.cases), 'case')}; they are listed above"
         )
     patients = len({case.patient for case in manifest.cases})
     print(
-        f"{_counted(len(manifest.cases), 'case')} of {_counted(patients, 'patient')} are as {options.manifest} says; "
+        f"{counted(len(manifest.cases), 'case')} of {counted(patients, 'patient')} are as {options.manifest} says; "
         f"its SHA-256 is {manifest.digest}"
     )
 
@@ -222,7 +223,7 @@ def _split(options: argparse.Namespace) -> None:
     )
     fields = {key: value for key, value in read_manifest_fields(manifest.path)[0].items() if key != "folds"}
     _write(options, {**fields, **drawn})
-    sizes = [f"{split} {_counted(len(ids), 'case')}" for split, ids in drawn["splits"].items()]
+    sizes = [f"{split} {counted(len(ids), 'case')}" for split, ids in drawn["splits"].items()]
     if "folds" in drawn:
         sizes.append("folds of " + ", ".join(str(len(part)) for part in drawn["folds"]["parts"]))
     print(f"{'; '.join(sizes)}: {options.output}")
@@ -235,7 +236,7 @@ def _fetch(options: argparse.Namespace) -> None:
     terms = manifest.licence.terms or manifest.licence.url
     print(f"licence: {manifest.licence.name}; {terms}", file=sys.stderr)
     number = fetch_data_set(manifest, options.folder, progress=True)
-    said = f"{_counted(number, 'file')} fetched" if number else "everything was there"
+    said = f"{counted(number, 'file')} fetched" if number else "everything was there"
     print(f"{said}; all files are as the manifest says: {options.folder}")
 
 
@@ -249,7 +250,7 @@ def _export(options: argparse.Namespace) -> None:
     else:
         export = export_msd if options.to == "msd" else export_nnunet
         export(manifest, options.folder, options.output, progress=True)
-    print(f"{_counted(len(manifest.cases), 'case')} exported: {options.output}")
+    print(f"{counted(len(manifest.cases), 'case')} exported: {options.output}")
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -268,7 +269,7 @@ def _import(options: argparse.Namespace) -> None:
     for note in notes:
         print(note, file=sys.stderr)
     sizes = ", ".join(f"{split} {len(ids)}" for split, ids in fields["splits"].items())
-    print(f"{_counted(len(fields['cases']), 'case')} ({sizes}): {options.output}")
+    print(f"{counted(len(fields['cases']), 'case')} ({sizes}): {options.output}")
 
 
 def _refuse_existing(options: argparse.Namespace) -> None:
@@ -295,7 +296,3 @@ def _classes(texts: list[str]) -> dict[str, int]:
             raise ConfigError(f"class {name!r} is given twice; give each class its own name")
         classes[name] = int(value)
     return classes
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .counted import counted
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ def _predict_images(options: argparse.Namespace, predictor: Predictor) -> None:
     inputs = find_inputs(options.inputs)
     if inputs.skipped:
         names = ", ".join(path.name for path in inputs.skipped[:5]) + (", ..." if len(inputs.skipped) > 5 else "")
-        print(f"{len(inputs.skipped)} entries passed over, not PNG or TIFF: {names}", file=sys.stderr)
+        print(
+            f"{counted(len(inputs.skipped), 'entry', 'entries')} passed over, not PNG or TIFF: {names}", file=sys.stderr
+        )
     plan = predict_files(
         predictor,
         inputs.images,
@@ -179,6 +182,6 @@ def _predict_volumes(options: argparse.Namespace, predictor: Predictor) -> None:
 
 def _say(options: argparse.Namespace, predictor: Predictor, noun: str, number: int, left_out: int) -> None:
     print(
-        f"{number} {noun}{'' if number == 1 else 's'} segmented on {predictor.device} in {predictor.number_format}"
+        f"{counted(number, noun)} segmented on {predictor.device} in {predictor.number_format}"
         f"{f', {left_out} with results skipped' if left_out else ''}: {options.output}"
     )

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from .counted import counted
 from .errors import ConfigError, LabelError
 from .formats import (
     AlgorithmIdentification,
@@ -203,8 +204,9 @@ def _predict(
     objects = probability if len(probability) == 1 else probability[1:]
     if results.format == "dicom-seg" and len(objects) != len(predictor.segments):
         raise ConfigError(
-            f"the bundle lists {len(predictor.segments)} segments and its network gives {len(objects)} classes beside "
-            "the background; list one segment for each class in its inference.yaml"
+            f"the bundle lists {counted(len(predictor.segments), 'segment')} and its network gives "
+            f"{counted(len(objects), 'class', 'classes')} beside the background; list one segment for each class in "
+            "its inference.yaml"
         )
     if with_probability and not (objects.min() >= -_ROUNDING and objects.max() <= 1 + _ROUNDING):
         raise ConfigError(

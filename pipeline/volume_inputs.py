@@ -226,8 +226,8 @@ def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInp
     nifti = _nifti_files(path)
     if nifti and found.series:
         raise ConfigError(
-            f"folder {path} holds {len(nifti)} NIfTI files and {len(found.series)} DICOM series; name the NIfTI files, "
-            "or put one kind into a folder of its own"
+            f"folder {path} holds {counted(len(nifti), 'NIfTI file')} and {len(found.series)} DICOM series; name the "
+            "NIfTI files, or put one kind into a folder of its own"
         )
     if nifti:
         return [NiftiInput(file) for file in nifti]

@@ -121,7 +121,7 @@ def test_predict_writes_what_it_says_in_a_cold_process(trained_run: Any, images:
     assert re.fullmatch(r"2 images segmented on cpu in (float32|bfloat16): masks\n", run.stdout)
     assert "nvImageCodec" not in run.stderr
     assert "predicting: 100%" in run.stderr
-    assert "1 entries passed over, not PNG or TIFF: notes.txt\n" in run.stderr
+    assert "1 entry passed over, not PNG or TIFF: notes.txt\n" in run.stderr
     assert entries_of(tmp_path / "elsewhere") == {
         f"masks/{name}"
         for name in (

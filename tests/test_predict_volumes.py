@@ -572,13 +572,13 @@ def spoiled(tmp_path: Path, fault: str) -> Path:
         ("pictures", "holds images and no volume, and the bundle segments volumes"),
         ("missing", "not found; check the path"),
         ("gap", "1 missing on a grid of 1.5"),
-        ("zero bytes", "are empty (0 bytes)"),
+        ("zero bytes", "is empty (0 bytes)"),
         ("cut short", "00005.dcm"),
-        ("duplicate", "slices share 1 positions"),
+        ("duplicate", "slices share 1 position"),
         ("NIfTI cut", "a.nii.gz cannot be read as NIfTI"),
         ("NIfTI slice", "has two axes; expected a volume"),
         ("NIfTI nowhere", "does not say where its axes point"),
-        ("NIfTI and DICOM", "holds 1 NIfTI files and 1 DICOM series"),
+        ("NIfTI and DICOM", "holds 1 NIfTI file and 1 DICOM series"),
     ],
 )
 def test_a_fault_is_one_line_with_status_2_and_nothing_left(
@@ -647,7 +647,7 @@ def test_segments_that_are_not_the_classes_are_refused(predictor: Predictor, tmp
     write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE)
     source = SeriesInput(tmp_path / "series", read_dicom_series(tmp_path / "series").series_uid)
     fewer = replace(predictor, segments=predictor.segments[:1])
-    with pytest.raises(ConfigError, match="lists 1 segments and its network gives 2 classes beside the background"):
+    with pytest.raises(ConfigError, match="lists 1 segment and its network gives 2 classes beside the background"):
         predict_volumes(fewer, [source], tmp_path / "out", progress=False)
     assert entries_of(tmp_path / "out") == set()
 
@@ -722,9 +722,9 @@ def needing(repair: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("repair", "recorded"),
     [
-        ("duplicate", "duplicate: 1 slices equal to another at their position left out"),
-        ("localizer", "localizer: 1 localizers left out"),
-        ("empty-file", "empty-file: 1 files of 0 bytes left out"),
+        ("duplicate", "duplicate: 1 slice equal to another at its position left out"),
+        ("localizer", "localizer: 1 localizer left out"),
+        ("empty-file", "empty-file: 1 file of 0 bytes left out"),
         ("slice-spacing", "slice-spacing: 1 mm taken for a single slice"),
     ],
 )

@@ -316,7 +316,7 @@ def beyond_float32(path: Path) -> None:
     ("make", "message"),
     [
         (truncated, r"2\.tif is cut short: "),
-        (not_finite, r"2\.tif holds 1 pixels that are NaN or infinite"),
+        (not_finite, r"2\.tif holds 1 pixel that is NaN or infinite"),
         (coloured_palette, r"2\.tif has 3 different channels"),
         (beyond_float32, r"2\.tif holds float64 pixels that are not finite as float32; scale them down first"),
     ],

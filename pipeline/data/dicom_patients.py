@@ -10,6 +10,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from ..counted import agreed, counted
 from ..errors import ManifestError
 from .patient_pattern import patient_in
 
@@ -57,8 +58,9 @@ def patients_of_series(
         )
     elif len(without) < len(ids):
         raise ManifestError(
-            f"{len(without)} of {len(ids)} series have no PatientID (0010,0020), such as {paths[without[0]]}; a path "
-            "cannot tell whether their patients are among the others; add the ids, or index them apart"
+            f"{len(without)} of {len(ids)} series {agreed(len(without), 'has', 'have')} no PatientID (0010,0020), such "
+            f"as {paths[without[0]]}; a path cannot tell whether their patients are among the others; add the ids, or "
+            "index them apart"
         )
     else:
         patients, notes = {series: ("path", patient_in(paths[series], pattern) or "") for series in ids}, []
@@ -90,8 +92,8 @@ def _by_issuer(headers: Mapping[str, Dataset], ids: Mapping[str, str]) -> tuple[
 def _check_studies(headers: Mapping[str, Dataset], patients: Mapping[str, Patient]) -> None:
     if number := _shared("StudyInstanceUID", headers, patients):
         raise ManifestError(
-            f"{number} studies (0020,000D) have series of two patients each, so that a person could be in two splits; "
-            "correct the PatientID (0010,0020), or leave one out"
+            f"{counted(number, 'study', 'studies')} (0020,000D) {agreed(number, 'has', 'have')} series of two "
+            "patients, so that a person could be in two splits; correct the PatientID (0010,0020), or leave one out"
         )
 
 
@@ -104,14 +106,22 @@ def _doubts(headers: Mapping[str, Dataset], patients: Mapping[str, Patient]) -> 
         births[patients[series]] |= {_plain(header, "PatientBirthDate")} - {""}
     if number := sum(len(names[one]) > 1 and len(births[one]) > 1 for one in names):
         raise ManifestError(
-            f"{number} PatientIDs (0010,0020) have two names and two dates of birth each: two persons with one id; "
-            "correct the ids, or index them apart"
+            f"{counted(number, 'PatientID')} (0010,0020) {agreed(number, 'has', 'have')} two names and two dates of "
+            "birth: two persons with one id; correct it, or index them apart"
         )
     doubtful = sum(len(names[one]) > 1 or len(births[one]) > 1 for one in names)
     frames = _shared("FrameOfReferenceUID", headers, patients)
     return [
-        *([f"{doubtful} PatientIDs with two names or dates of birth: each taken as one patient"] if doubtful else []),
-        *([f"{frames} frames of reference with two patients: look whether these are one person"] if frames else []),
+        *(
+            [f"{counted(doubtful, 'PatientID')} with two names or dates of birth: each taken as one patient"]
+            if doubtful
+            else []
+        ),
+        *(
+            [f"{counted(frames, 'frame')} of reference with two patients: look whether these are one person"]
+            if frames
+            else []
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..counted import counted
 from ..errors import ManifestError
 from .exchange_layout import DATASET_JSON, NOTES, read_dataset_json
 from .export_nnunet import SPLITS_JSON
@@ -48,7 +49,9 @@ def import_nnunet(
             "'file_ending', and 'labels' as {name: value} without regions"
         ) from error
     if len(channels) != 1:
-        raise ManifestError(f"{folder / DATASET_JSON} has {len(channels)} channels; expected images of one channel")
+        raise ManifestError(
+            f"{folder / DATASET_JSON} has {counted(len(channels), 'channel')}; expected images of one channel"
+        )
     trained = [ImportedCase(case, image, f"labelsTr/{case}{ending}") for case, image in _images(folder, "Tr", ending)]
     tested = []
     for case, image in _images(folder, "Ts", ending):

@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..counted import counted
 from ..errors import ConfigError, ImageError, LabelError, MissingFileError
 from .case_files import is_nifti, is_raster, read_grid, read_label_values
 from .digests import content_sha256
@@ -95,7 +96,8 @@ def index_data_set(
     if found is None:
         if not images:
             raise ImageError(
-                f"folder {folder} holds no image: none of its {len(paths)} files is DICOM, NIfTI, PNG or TIFF"
+                f"folder {folder} holds no image: of its {counted(len(paths), 'file')} none is DICOM, NIfTI, PNG or "
+                "TIFF"
             )
         names = relative_names(folder, images)
         pairs = pair_by_folders(names) if image_glob is None else pair_by_globs(names, image_glob, label_glob)
@@ -210,7 +212,7 @@ def _fields(found: Index, name: str, classes: Mapping[str, int] | None) -> dict[
     return {
         "name": name,
         "version": "1.0.0",
-        "description": f"{len(found.cases)} cases as they were found in a folder.",
+        "description": f"{counted(len(found.cases), 'case')} found in a folder.",
         "licence": {"name": "not stated", "terms": "Not stated: ask the owner of the data before using them."},
         "citation": "not stated",
         "source": {"urls": [], "layout": "the folder as it was indexed"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ..counted import counted
 from ..errors import ConfigError, ImageError, LabelError
 
 # Medical Segmentation Decathlon and nnU-Net; this project; and what most others write.
@@ -64,8 +65,8 @@ def pair_by_folders(names: Sequence[str]) -> list[Pair]:
         pairs.append(Pair(_stem(unmarked), name, label))
     if not pairs:
         raise ImageError(
-            f"none of {len(names)} images lies in a folder named {', '.join(_LABEL_FOLDER)}; say which are images and "
-            "which labels: --image-glob 'scans/*.nii.gz' --label-glob 'masks/*.nii.gz'"
+            f"of {counted(len(names), 'image')} none lies in a folder named {', '.join(_LABEL_FOLDER)}; say which are "
+            "images and which labels: --image-glob 'scans/*.nii.gz' --label-glob 'masks/*.nii.gz'"
         )
     if labels:
         raise LabelError(f"label {min(labels.values())} belongs to no image; expected an image of the same name")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..counted import counted
 from ..errors import ManifestError, MissingFileError
 from .digests import content_sha256
 from .manifest_entries import (
@@ -195,7 +196,9 @@ class Manifest:
             close = difflib.get_close_matches(split, self.splits, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             if self.folds is not None and split in ("training", "validation"):
-                hint = f"choose one of its {len(self.folds.parts)} folds (manifest::fold=0, in Python fold=0); "
+                hint = (
+                    f"choose one of its {counted(len(self.folds.parts), 'fold')} (manifest::fold=0, in Python fold=0); "
+                )
             msg = f"data set {self.name!r} has no split {split!r}; {hint}its splits are {list(self.splits)}"
             raise ManifestError(msg)
         by_id = {case.id: case for case in self.cases}
@@ -278,7 +281,7 @@ class Manifest:
 
     def _missing_message(self, folder: Path, missing: list[Path]) -> str:
         """Return the message for files that are not there: the first by name, the others by number."""
-        others = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        others = f" and {counted(len(missing) - 1, 'more file')}" if len(missing) > 1 else ""
         owner = next(case for case in self.cases if missing[0] in case.missing_files(folder))
         kind = "label" if owner.label is not None and missing[0] == folder / owner.label else "image"
         return (

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from ..counted import counted
 from ..errors import ConfigError, MissingFileError
 
 _LEAST_KEY_BYTES: Final = 16
@@ -31,8 +32,9 @@ class Pseudonyms:
     def __init__(self, key: bytes | None = None) -> None:
         if key is not None and len(key) < _LEAST_KEY_BYTES:
             raise ConfigError(
-                f"the key for pseudonyms has {len(key)} bytes; expected at least {_LEAST_KEY_BYTES}; make one with "
-                "`(umask 077; head -c 32 /dev/urandom > pseudonym.key)`, and keep it as safe as the patients' names"
+                f"the key for pseudonyms has {counted(len(key), 'byte')}; expected at least {_LEAST_KEY_BYTES}; make "
+                "one with `(umask 077; head -c 32 /dev/urandom > pseudonym.key)`, and keep it as safe as the "
+                "patients' names"
             )
         self._key = secrets.token_bytes(32) if key is None else key
 

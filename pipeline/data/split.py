@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..counted import counted
 from ..errors import ConfigError, ManifestError
 from .case_files import read_label_values
 from .manifest import Manifest
@@ -163,14 +164,14 @@ def _check_strata(classes: Sequence[int], number: int, manifest: Manifest) -> No
     most = int(np.bincount(classes).max())
     if most < number:
         raise ManifestError(
-            f"manifest {manifest.path}: no stratum has more than {most} cases, too few for {number} folds; ask for "
-            f"at most {max(most, 2)} folds, or do not stratify"
+            f"manifest {manifest.path}: no stratum has more than {counted(most, 'case')}, too few for {number} folds; "
+            f"ask for at most {max(most, 2)} folds, or do not stratify"
         )
 
 
 def _too_few(manifest: Manifest, number: int, wanted: int) -> str:
     unit = manifest.split_unit
     return (
-        f"manifest {manifest.path}: {number} {unit}{'' if number == 1 else 's'} cannot be split into {wanted} parts; "
+        f"manifest {manifest.path}: {counted(number, unit)} cannot be split into {wanted} parts; "
         f"no {unit} may be in two; ask for fewer folds, or add cases of other {unit}s"
     )

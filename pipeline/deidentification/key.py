@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..counted import counted
 from ..errors import ConfigError, MissingFileError
 from ..formats.whole_file import whole_file
 
@@ -73,13 +74,13 @@ class DeidentificationKey:
         secret = secret.strip()
         if len(secret) < SHORTEST_KEY_BYTES:
             raise ConfigError(
-                f"key {path} holds {len(secret)} bytes; expected at least {SHORTEST_KEY_BYTES}, drawn at random; "
-                "make one with --new-key FILE"
+                f"key {path} holds {counted(len(secret), 'byte')}; expected at least {SHORTEST_KEY_BYTES}, drawn at "
+                "random; make one with --new-key FILE"
             )
         if len(set(secret)) < _FEWEST_DIFFERENT_BYTES:
             raise ConfigError(
-                f"key {path} holds {len(set(secret))} different bytes; expected at least {_FEWEST_DIFFERENT_BYTES}, "
-                "drawn at random; make one with --new-key FILE"
+                f"key {path} holds {counted(len(set(secret)), 'different byte')}; expected at least "
+                f"{_FEWEST_DIFFERENT_BYTES}, drawn at random; make one with --new-key FILE"
             )
         return cls(secret)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..counted import counted
 from ..errors import ConfigError
 from ..formats.dicom_files import DEIDENTIFICATION_RECORD
 from ..formats.whole_file import whole_file
@@ -87,35 +88,35 @@ class DeidentificationCounts:
     def lines(self) -> list[str]:
         """Return the same for a person to read, a line a topic."""
         lines = [
-            f"{_counted(self.files_written, 'file')} of {_counted(len(self.patients), 'patient')} de-identified "
-            f"({_counted(len(self.studies), 'study', 'studies')}, {_counted(len(self.series), 'series', 'series')})"
+            f"{counted(self.files_written, 'file')} of {counted(len(self.patients), 'patient')} de-identified "
+            f"({counted(len(self.studies), 'study', 'studies')}, {counted(len(self.series), 'series', 'series')})"
         ]
         if self.left_out:
             reasons = "; ".join(f"{number} {reason}" for reason, number in _sorted(self.left_out).items())
-            lines.append(f"{_counted(self.left_out.total(), 'file')} not written: {reasons}")
+            lines.append(f"{counted(self.left_out.total(), 'file')} not written: {reasons}")
         if self.not_searched:
             reasons = "; ".join(f"{number} {reason}" for reason, number in _sorted(self.not_searched).items())
             lines.append(f"not searched: {reasons}")
         if self.burned_in_not_stated:
             lines.append(
-                f"burned-in annotation: {_counted(self.burned_in_not_stated.total(), 'file')} not stated, "
+                f"burned-in annotation: {counted(self.burned_in_not_stated.total(), 'file')} not stated, "
                 f"{self.burned_in_no} stated NO; pixels were not looked at: look at the images before you share them"
             )
         if self.without_patient_id:
             lines.append(
-                f"{_counted(self.without_patient_id, 'file')} without a Patient ID: of the patient of their study, "
+                f"{counted(self.without_patient_id, 'file')} without a Patient ID: of the patient of their study, "
                 "else told apart by name and birth date, or by study"
             )
         if self.ambiguous_patients:
             lines.append(
-                f"{_counted(len(self.ambiguous_patients), 'Patient ID')} with several names or birth dates: one "
+                f"{counted(len(self.ambiguous_patients), 'Patient ID')} with several names or birth dates: one "
                 "pseudonym each; make sure that each is one person"
             )
         if self.studies_of_several_patients:
-            studies = _counted(self.studies_of_several_patients, "study", "studies")
+            studies = counted(self.studies_of_several_patients, "study", "studies")
             lines.append(f"{studies} of several Patient IDs: a pseudonym for each of them")
         if self.repeated_identifiers:
-            lines.append(f"{_counted(self.repeated_identifiers, 'value')} cleared that repeat an identifier")
+            lines.append(f"{counted(self.repeated_identifiers, 'value')} cleared that repeat an identifier")
         return lines
 
 
@@ -162,7 +163,3 @@ def write_left_out(path: str | os.PathLike[str], left_out: Iterable[tuple[str, P
 
 def _sorted(counter: Counter[str]) -> dict[str, int]:
     return dict(sorted(counter.items()))
-
-
-def _counted(number: int, noun: str, plural: str | None = None) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

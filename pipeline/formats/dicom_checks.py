@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
+from ..counted import agreed, counted
 from ..errors import ImageError
 from . import dicom_geometry as geometry
 from .dicom_frames import PIXEL_ATTRIBUTES, Frame
@@ -55,26 +56,31 @@ def check_frames(frames: Sequence[Frame]) -> None:
 def _check_complete(frames: Sequence[Frame]) -> None:
     """Refuse frames without what is needed to read and place them."""
 
-    def refuse(broken: Callable[[Frame], bool], message: str) -> None:
+    def refuse(broken: Callable[[Frame], bool], verb: str, message: str) -> None:
+        """Refuse frames; the verb is that of several."""
         if found := [frame for frame in frames if broken(frame)]:
-            raise ImageError(f"{files_of(found)} {message}")
+            of_one = "has" if verb == "have" else f"{verb}s"
+            raise ImageError(f"{files_of(found)} {agreed(len(found), of_one, verb)} {message}")
 
     refuse(
         lambda frame: frame.facts.pixels is None,
-        f"lack one of {', '.join(PIXEL_ATTRIBUTES)}; expected an image with pixels; copy the files again, or leave "
-        "them out",
+        "lack",
+        f"one of {', '.join(PIXEL_ATTRIBUTES)}; expected an image with pixels; copy the files again, or leave them out",
     )
     refuse(
         lambda frame: frame.pixels.samples != 1 or frame.pixels.photometric not in _GRAY,
-        "hold colour; expected gray (MONOCHROME1 or MONOCHROME2); leave them out",
+        "hold",
+        "colour; expected gray (MONOCHROME1 or MONOCHROME2); leave them out",
     )
     refuse(
         lambda frame: not 1 <= frame.pixels.bits_stored <= frame.pixels.bits_allocated <= 32,
-        "state impossible Bits Stored or Bits Allocated; expected at most 32 bits; export the series again",
+        "state",
+        "impossible Bits Stored or Bits Allocated; expected at most 32 bits; export the series again",
     )
     refuse(
         lambda frame: frame.pixels.high_bit != frame.pixels.bits_stored - 1,
-        "have a High Bit that is not Bits Stored - 1 (PS3.5 8.1.1), so that other bits may be meant than those at the "
+        "have",
+        "a High Bit that is not Bits Stored - 1 (PS3.5 8.1.1), so that other bits may be meant than those at the "
         "low end; export the series again",
     )
     refuse(
@@ -83,25 +89,30 @@ def _check_complete(frames: Sequence[Frame]) -> None:
             and frame.file.frames > 1
             and "PerFrameFunctionalGroupsSequence" not in frame.file.header
         ),
-        "hold several frames without functional groups, which say where each frame lies; expected classic images or "
+        "hold",
+        "several frames without functional groups, which say where each frame lies; expected classic images or "
         "enhanced multi-frame; export the series as one of these",
     )
     refuse(
         lambda frame: frame.position is None or frame.facts.orientation is None,
-        "have no Image Position or Image Orientation (Patient); without them nobody knows where the slices lie; export "
+        "have",
+        "no Image Position or Image Orientation (Patient); without them nobody knows where the slices lie; export "
         "the series again, or save single images as PNG or TIFF",
     )
     refuse(
         lambda frame: not geometry.is_orthonormal(frame.facts.orientation or ()),
-        "have an Image Orientation (Patient) that is not two unit vectors at right angles; export the series again",
+        "have",
+        "an Image Orientation (Patient) that is not two unit vectors at right angles; export the series again",
     )
     refuse(
         lambda frame: frame.facts.pixel_spacing_mm is None or min(frame.facts.pixel_spacing_mm) <= 0,
-        "have no positive Pixel Spacing; expected the distances of rows and columns in mm; export the series again",
+        "have",
+        "no positive Pixel Spacing; expected the distances of rows and columns in mm; export the series again",
     )
     refuse(
         lambda frame: frame.facts.slope == 0,
-        "have a Rescale Slope of 0, which leaves no image; export the series again",
+        "have",
+        "a Rescale Slope of 0, which leaves no image; export the series again",
     )
 
 
@@ -144,8 +155,8 @@ def _check_common(frames: Sequence[Frame], name: str, key: Callable[[Frame], Has
     others = [frame for frame, value in zip(frames, values, strict=True) if value != usual]
     found = f" ({', '.join(str(value) for value in counts)})" if told else ""
     raise ImageError(
-        f"mixed {name}{found}: {files_of(others)} differ from the other {counts[usual]} slices; expected one value "
-        f"in a series; {_way_out_of_mixed(frames)}"
+        f"mixed {name}{found}: {files_of(others)} {agreed(len(others), 'differs', 'differ')} from the other "
+        f"{counted(counts[usual], 'slice')}; expected one value in a series; {_way_out_of_mixed(frames)}"
     )
 
 
@@ -160,8 +171,9 @@ def _check_vectors(
         others = [frame for frame, other in zip(frames, is_other, strict=True) if other]
         kinds = [list(kind) for kind in np.unique(numbers.round(4), axis=0)[:3].tolist()]
         raise ImageError(
-            f"mixed {name} ({', '.join(map(str, kinds))}): {files_of(others)} differ from most of the {len(frames)} "
-            f"slices by more than {tolerance:.2g}; expected one value in a series; {way_out}"
+            f"mixed {name} ({', '.join(map(str, kinds))}): {files_of(others)} "
+            f"{agreed(len(others), 'differs', 'differ')} from most of the {len(frames)} slices by more than "
+            f"{tolerance:.2g}; expected one value in a series; {way_out}"
         )
 
 

@@ -21,6 +21,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from tqdm import tqdm
 
+from ..counted import counted
 from ..errors import ImageError, MissingFileError
 from .quiet_dicom import quiet_dicom
 
@@ -99,7 +100,7 @@ class SeriesListing:
     def __str__(self) -> str:
         """Return the line of a list."""
         sizes = " and ".join(f"{rows} × {columns}" for rows, columns in self.sizes_px)
-        return f"{self.uid or '(no UID)'} ({self.modality}, {self.slices} slices, {sizes} px)"
+        return f"{self.uid or '(no UID)'} ({self.modality}, {counted(self.slices, 'slice')}, {sizes} px)"
 
 
 @dataclass(frozen=True)

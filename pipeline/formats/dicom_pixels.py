@@ -17,6 +17,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from ..counted import counted
 from ..errors import ImageError
 from .dicom_decoders import COMPRESSED, PLUGIN
 from .dicom_files import UNREADABLE, DicomFile
@@ -185,8 +186,8 @@ def _check_length(file: DicomFile, pixels: PixelFormat, content: bytes, syntax: 
         is_padded = len(content) < wanted + wanted // file.frames and not any(content[wanted:])
         if len(content) > wanted + wanted % 2 and not is_padded:
             raise ImageError(
-                f"{file.name} has {len(content)} bytes of pixels; expected {wanted}, by the size, the bits and the "
-                "number of frames in its header; export it again"
+                f"{file.name} has {counted(len(content), 'byte')} of pixels; expected {wanted}, by the size, the bits "
+                "and the number of frames in its header; export it again"
             )
         return
     try:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from .. import __version__
+from ..counted import counted
 from ..errors import ConfigError, ImageError, LabelError
 from .dicom_series import DicomSeries
 from .quiet_dicom import quiet_dicom
@@ -175,12 +176,13 @@ def _check_masks(
 def _check_stacked(masks: NDArray[Any], segments: Sequence[SegmentDescription], kind: SegKind) -> None:
     if kind == "labelmap":
         raise LabelError(
-            f"masks of {len(masks)} segments were given for a labelmap DICOM SEG, in which a voxel has one value; give "
-            "a label map, or write kind 'binary'"
+            f"masks of {counted(len(masks), 'segment')} were given for a labelmap DICOM SEG, in which a voxel has one "
+            "value; give a label map, or write kind 'binary'"
         )
     if len(masks) != len(segments):
         raise LabelError(
-            f"masks of {len(masks)} segments were given and {len(segments)} segments described; expected as many"
+            f"masks of {counted(len(masks), 'segment')} were given and {counted(len(segments), 'segment')} described; "
+            "expected as many"
         )
     if masks.dtype.kind not in ("bf" if kind == "fractional" else "b"):
         raise LabelError(

@@ -16,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, SegmentationStorage
 
+from ..counted import agreed, counted
 from ..errors import ConfigError, ImageError, LabelError, MissingFileError
 from .dicom_files import UNREADABLE
 from .dicom_series import DicomSeries
@@ -147,8 +148,8 @@ def _read(path: Path) -> Dataset:
     described = len(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     if described != int(dataset.NumberOfFrames):
         raise ImageError(
-            f"segmentation {path} describes {described} frames; expected {dataset.NumberOfFrames}, its number of "
-            "frames; copy it again, or export it anew"
+            f"segmentation {path} describes {counted(described, 'frame')}; expected {dataset.NumberOfFrames}, its "
+            "number of frames; copy it again, or export it anew"
         )
     return dataset
 
@@ -312,8 +313,9 @@ def _put_segment(
     shared = inside & (before > 0)
     if shared.any():
         raise LabelError(
-            f"segments {int(before[shared][0])} and {number} of segmentation {path} overlap in {int(shared.sum())} "
-            f"voxels of frame {frame}; a label map holds one segment a voxel; read it as segments"
+            f"segments {int(before[shared][0])} and {number} of segmentation {path} overlap in "
+            f"{counted(int(shared.sum()), 'voxel')} of frame {frame}; a label map holds one segment a voxel; read it "
+            "as segments"
         )
     masks[index] = np.where(inside, number, before)
 
@@ -337,7 +339,10 @@ def _unpacked(dataset: Dataset) -> Iterator[NDArray[np.uint8]]:
     stored = np.frombuffer(dataset.PixelData, np.uint8)
     needed = -(-frames * rows * columns // 8)
     if stored.size < needed:
-        raise ValueError(f"it has {stored.size} bytes of pixels, and {frames} frames take {needed}")
+        raise ValueError(
+            f"it has {stored.size} bytes of pixels, and {counted(frames, 'frame')} {agreed(frames, 'takes', 'take')} "
+            f"{needed}"
+        )
     for start in range(0, frames * rows * columns, rows * columns):
         end = start + rows * columns
         bits = np.unpackbits(stored[start // 8 : -(-end // 8)], bitorder="little")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from ..counted import agreed, counted
 from ..errors import ImageError
 from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
@@ -137,17 +138,29 @@ def _check_files(found: DicomFolder, series_uid: str | None, allowed: Collection
     repairs = []
     if found.damaged:
         raise ImageError(
-            f"{name_files(found.damaged, found.path)} are named or begin as DICOM files do and cannot be read, or are "
-            "links that lead nowhere; they may be slices cut short or lost; copy them again, or move them elsewhere"
+            f"{name_files(found.damaged, found.path)} "
+            + agreed(
+                len(found.damaged),
+                "is named or begins as DICOM files do and cannot be read, or is a link that leads nowhere; it may be a "
+                "slice cut short or lost; copy it again, or move it elsewhere",
+                "are named or begin as DICOM files do and cannot be read, or are links that lead nowhere; they may be "
+                "slices cut short or lost; copy them again, or move them elsewhere",
+            )
         )
     if found.empty:
         named = name_files(found.empty, found.path)
         if "empty-file" not in allowed:
             raise ImageError(
-                f"{named} are empty (0 bytes); they may be slices; copy them again, or allow the repair 'empty-file' "
-                "to leave them out"
+                f"{named} "
+                + agreed(
+                    len(found.empty),
+                    "is empty (0 bytes) and may be a slice; copy it again, or allow the repair 'empty-file' to leave "
+                    "it out",
+                    "are empty (0 bytes) and may be slices; copy them again, or allow the repair 'empty-file' to leave "
+                    "them out",
+                )
             )
-        repairs.append(f"empty-file: {len(found.empty)} files of 0 bytes left out: {named}")
+        repairs.append(f"empty-file: {counted(len(found.empty), 'file')} of 0 bytes left out: {named}")
     if not found.series:
         others = ", ".join(f"{count} {kind}" for kind, count in found.skipped.items()) or "nothing"
         raise ImageError(f"no DICOM images found ({others}); expected the files of an image series; check the folder")
@@ -175,7 +188,7 @@ def _frames(found: DicomFolder, allowed: Collection[str], repairs: list[str]) ->
             ) from error
     localizers = [frame for frame in frames if frame.facts.is_localizer]
     if "localizer" in allowed and 0 < len(localizers) < len(frames):
-        repairs.append(f"localizer: {len(localizers)} localizers left out: {files_of(localizers)}")
+        repairs.append(f"localizer: {counted(len(localizers), 'localizer')} left out: {files_of(localizers)}")
         frames = [frame for frame in frames if not frame.facts.is_localizer]
     return frames
 
@@ -187,9 +200,9 @@ def _check_rescale(frames: Sequence[Frame], allowed: Collection[str], repairs: l
         return
     if "rescale" not in allowed:
         raise ImageError(
-            f"{files_of(frames)} are {first.modality} without Rescale Slope and Rescale Intercept; without both nobody "
-            "knows their units; export the series again, or allow the repair 'rescale' to take 1 and 0 for what is "
-            "missing"
+            f"{files_of(frames)} {agreed(len(frames), 'is', 'are')} {first.modality} without Rescale Slope and Rescale "
+            "Intercept; without both nobody knows their units; export the series again, or allow the repair 'rescale' "
+            "to take 1 and 0 for what is missing"
         )
     repairs.append("rescale: 1 and 0 taken for the slope and the intercept that are missing; no units are known")
 
@@ -206,9 +219,10 @@ def _is_inverted(frames: Sequence[Frame], allowed: Collection[str], repairs: lis
         return True
     if "monochrome1-keep" not in allowed:
         raise ImageError(
-            f"{files_of(frames)} are MONOCHROME1 in physical units ({first.facts.units or first.facts.modality}); the "
-            "standard inverts only how they are shown, some makers the values; look whether air is dark, then allow "
-            "the repair 'monochrome1-keep' (values are right) or 'monochrome1-invert' (values are inverted)"
+            f"{files_of(frames)} {agreed(len(frames), 'is', 'are')} MONOCHROME1 in physical units "
+            f"({first.facts.units or first.facts.modality}); the standard inverts only how they are shown, some makers "
+            "the values; look whether air is dark, then allow the repair 'monochrome1-keep' (values are right) or "
+            "'monochrome1-invert' (values are inverted)"
         )
     repairs.append("monochrome1-keep: values kept, MONOCHROME1 taken as a matter of display")
     return False
@@ -238,7 +252,8 @@ def _volume(stack: Stack, dtype: np.dtype[Any], invert: bool, progress: bool) ->
         slices = np.empty(shape, dtype)
     except MemoryError as error:
         raise ImageError(
-            f"{stack.slices} slices of {pixels.rows} × {pixels.columns} px do not fit into memory; expected room for "
+            f"{counted(stack.slices, 'slice')} of {pixels.rows} × {pixels.columns} px "
+            f"{agreed(stack.slices, 'does', 'do')} not fit into memory; expected room for "
             f"{math.prod(shape) * dtype.itemsize / 2**30:.1f} GiB; free memory, or read them on a larger machine"
         ) from error
     modality_values(first, stored, slices[0], invert=invert)

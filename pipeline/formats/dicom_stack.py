@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..counted import agreed, counted
 from ..errors import ConfigError, ImageError
 from . import dicom_geometry as geometry
 from .dicom_checks import check_instances, files_of
@@ -49,8 +50,8 @@ def without_file_names(repair: str) -> str:
     """Return what a `DicomSeries` says of a repair without names of files, which may be those of patients.
 
     Examples:
-        >>> without_file_names("duplicate: 1 slices equal to another at their position left out: DOE^JANE/1: a, 2")
-        'duplicate: 1 slices equal to another at their position left out'
+        >>> without_file_names("duplicate: 1 slice equal to another at its position left out: DOE^JANE/1: a, 2")
+        'duplicate: 1 slice equal to another at its position left out'
     """
     name, what, *_ = repair.split(": ", 2)
     return f"{name}: {what}" if name in _NAMING_FILES else repair
@@ -150,8 +151,8 @@ def _without_duplicates(
     named = files_of([frame for group in doubled for frame in group])
     if "duplicate" not in allowed:
         raise ImageError(
-            f"{extra + len(doubled)} slices share {len(doubled)} positions: {named}; expected one slice a position; "
-            f"{_what_differs(doubled[0])}, or allow the repair 'duplicate' if they are copies"
+            f"{extra + len(doubled)} slices share {counted(len(doubled), 'position')}: {named}; expected one slice a "
+            f"position; {_what_differs(doubled[0])}, or allow the repair 'duplicate' if they are copies"
         )
     for group in doubled:
         first = values_of(group[0])
@@ -161,7 +162,10 @@ def _without_duplicates(
                     f"slices at one position differ: {files_of([group[0], other])}; the repair 'duplicate' drops only "
                     f"equal ones; {_what_differs(group)}"
                 )
-    repairs.append(f"duplicate: {extra} slices equal to another at their position left out: {named}")
+    repairs.append(
+        f"duplicate: {counted(extra, 'slice')} equal to another at {agreed(extra, 'its', 'their')} position left out: "
+        f"{named}"
+    )
     return [group[0] for group in groups]
 
 
@@ -254,8 +258,9 @@ def _check_sideways(frames: Sequence[Frame], positions: NDArray[np.float64], spa
         moved = [frames[0], frames[-1]]  # one of which bends the line for all the others
     if moved:
         raise ImageError(
-            f"{len(moved)} slices lie up to {beside_mm.max():.4g} mm beside the line of the others: {files_of(moved)}; "
-            f"expected at most {allowed_mm:.4g} mm; put them into a folder of their own"
+            f"{counted(len(moved), 'slice')} {agreed(len(moved), 'lies', 'lie')} up to {beside_mm.max():.4g} mm beside "
+            f"the line of the others: {files_of(moved)}; expected at most {allowed_mm:.4g} mm; put "
+            f"{agreed(len(moved), 'it', 'them')} into a folder of {agreed(len(moved), 'its', 'their')} own"
         )
 
 

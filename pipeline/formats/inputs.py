@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..counted import counted
 from ..errors import ConfigError, MissingFileError, OutputError
 from .ome_zarr import ZARR_SUFFIX, is_zarr_name
 from .raster import PNG_SUFFIXES, RASTER_SUFFIXES, check_raster_suffix
@@ -211,8 +212,8 @@ def _list_folder(folder: Path, takes_zarr: bool) -> tuple[list[Path], list[Path]
     images = [entry for entry in entries if _is_image_name(entry, takes_zarr)]
     if not images:
         raise MissingFileError(
-            f"folder {folder} holds no image ({len(entries)} other entries); expected files ending in "
-            f"{', '.join(RASTER_SUFFIXES)}{' or folders ending in ' + ZARR_SUFFIX if takes_zarr else ''}; "
+            f"folder {folder} holds no image ({counted(len(entries), 'other entry', 'other entries')}); expected files "
+            f"ending in {', '.join(RASTER_SUFFIXES)}{' or folders ending in ' + ZARR_SUFFIX if takes_zarr else ''}; "
             "name the folder that holds them directly"
         )
     return images, [entry for entry in entries if not _is_image_name(entry, takes_zarr)]

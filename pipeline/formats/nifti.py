@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from ..counted import counted
 from ..errors import ImageError, MissingFileError
 from .grid import GRID_TOLERANCE_VOXELS, greatest_offset_voxels, size_text
 from .voxel_checks import check_affine, check_finite
@@ -238,8 +239,8 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
         spatial.pop()
     if not 2 <= len(spatial) <= 3:
         raise ImageError(
-            f"image {path} has {len(spatial)} axes ({size_text(spatial)}); expected two or three: one image, no time "
-            "series and no channels; save one volume as its own file"
+            f"image {path} has {counted(len(spatial), 'axis', 'axes')} ({size_text(spatial)}); expected two or three: "
+            "one image, no time series and no channels; save one volume as its own file"
         )
     if 0 in spatial:
         raise ImageError(f"image {path} has no voxels ({size_text(spatial)}); expected at least one; save it again")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..counted import counted
 from ..errors import MissingFileError, OutputError
 from .inputs import natural_order
 from .nifti import is_nifti_name
@@ -27,8 +28,8 @@ def volume_records(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
     volumes = [path for path in entries if is_nifti_name(path) and not path.name.startswith(".") and path.is_file()]
     if not volumes:
         raise MissingFileError(
-            f"folder {folder} holds no NIfTI file ({len(entries)} other entries); expected files ending in .nii or "
-            ".nii.gz; name the folder that holds them directly"
+            f"folder {folder} holds no NIfTI file ({counted(len(entries), 'other entry', 'other entries')}); expected "
+            "files ending in .nii or .nii.gz; name the folder that holds them directly"
         )
     return [{"image": str(path), "source": str(path)} for path in volumes]
 

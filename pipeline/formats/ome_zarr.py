@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from ..counted import counted
 from ..errors import ImageError, MissingFileError
 from .samples import decoding
 
@@ -67,8 +68,8 @@ def open_ome_zarr(path: Path) -> OmeArray:
         sizes = [int(size) for size in array.shape]
     if len(sizes) != len(letters):
         raise ImageError(
-            f"image {path} has {len(sizes)} axes, its OME metadata name {len(letters)}: {', '.join(letters)}; "
-            "write it anew"
+            f"image {path} has {counted(len(sizes), 'axis', 'axes')}, its OME metadata name {len(letters)}: "
+            f"{', '.join(letters)}; write it anew"
         )
     stored = dict(zip(letters, sizes, strict=True))
     found = " × ".join(f"{size} {letter}" for letter, size in stored.items())

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..counted import agreed, counted
 from ..errors import ImageError, MissingFileError
 from . import png, tiff
 from .samples import Samples
@@ -150,7 +151,8 @@ def _check_finite(path: Path, pixels: NDArray[Any]) -> None:
     if pixels.dtype.kind == "f" and not np.isfinite([pixels.min(), pixels.max()]).all():
         count = pixels.size - int(np.isfinite(pixels).sum())
         raise ImageError(
-            f"image {path} holds {count} pixels that are NaN or infinite; expected finite numbers; replace them first"
+            f"image {path} holds {counted(count, 'pixel')} that {agreed(count, 'is', 'are')} NaN or infinite; expected "
+            f"finite numbers; replace {agreed(count, 'it', 'them')} first"
         )
 
 

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 from pydicom.valuerep import DSfloat
 
+from ..counted import agreed, counted
 from ..errors import ImageError
 from .dicom_frames import SourceFrame
 from .dicom_series import DicomSeries
@@ -48,8 +49,8 @@ def check_source(source: DicomSeries) -> None:
     slices = source.voxels.shape[2]
     if len(frames) != slices or len(source.frames) != slices:
         raise ImageError(
-            f"series {name} has {slices} slices, of which {len(frames)} are in its files; a DICOM SEG refers to a "
-            "source for each slice; write NIfTI where slices were made up"
+            f"series {name} has {counted(slices, 'slice')}, of which {len(frames)} {agreed(len(frames), 'is', 'are')} "
+            "in its files; a DICOM SEG refers to a source for each slice; write NIfTI where slices were made up"
         )
     if len(source.headers) != (1 if is_multiframe(source) else slices):
         raise ImageError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..counted import agreed, counted
 from ..errors import ImageError
 from .blosc_chunks import check_blosc_chunks
 from .ome_zarr import OmeArray, folder_state, is_zarr_name, open_ome_zarr
@@ -55,8 +56,8 @@ class StoredPage:
         if self.dtype.kind == "f" and not np.isfinite(pixels).all():
             count = pixels.size - int(np.isfinite(pixels).sum())
             raise ImageError(
-                f"image {self.path} holds {count} pixels that are NaN or infinite in rows {first}..{last - 1}; "
-                "expected finite numbers; replace them first"
+                f"image {self.path} holds {counted(count, 'pixel')} that {agreed(count, 'is', 'are')} NaN or infinite "
+                f"in rows {first}..{last - 1}; expected finite numbers; replace {agreed(count, 'it', 'them')} first"
             )
         return pixels[:, columns]
 

@@ -19,6 +19,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ..counted import counted
 from ..errors import ImageError
 from .samples import MAX_PAGE_PX, Samples, check_page_size, decoding
 
@@ -177,7 +178,8 @@ def _check_pages(path: Path, series: Any, listed_pages: int) -> None:
     # ImageJ keeps a stack behind a single directory; a pyramid lists its levels beside the image or below it.
     if listed_pages not in (1, len(pages), sum(len(level) for level in series.levels)):
         raise ImageError(
-            f"image {path} holds {listed_pages} pages, its metadata promise {len(pages)}; save it anew as plain TIFF"
+            f"image {path} holds {counted(listed_pages, 'page')}, its metadata promise {len(pages)}; save it anew as "
+            "plain TIFF"
         )
     orientation = series.keyframe.tags.valueof(_ORIENTATION, 1)
     if orientation not in (0, 1):
@@ -227,8 +229,8 @@ def _check_colours(path: Path, series: Any) -> None:
         )
     if page.photometric == photometric.RGB and len(page.extrasamples) > 1:
         raise ImageError(
-            f"image {path} stores {len(page.extrasamples)} samples a pixel beside RGB; expected opacity at most; "
-            "save its channels as a stack of gray pages"
+            f"image {path} stores {counted(len(page.extrasamples), 'sample')} a pixel beside RGB; expected opacity at "
+            "most; save its channels as a stack of gray pages"
         )
     if series.dtype.kind not in "buif":
         raise ImageError(

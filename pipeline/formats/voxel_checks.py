@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..counted import agreed, counted
 from ..errors import ImageError
 
 _LEAST_VOLUME = 1e-3  # of the parallelepiped of the three directions, 1 where they are at right angles
@@ -25,7 +26,8 @@ def check_finite(what: str, voxels: npt.NDArray[Any]) -> None:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         count = voxels.size - int(np.isfinite(voxels).sum())
         raise ImageError(
-            f"{what} holds {count} voxels that are NaN or infinite; expected finite numbers; replace them first"
+            f"{what} holds {counted(count, 'voxel')} that {agreed(count, 'is', 'are')} NaN or infinite; expected "
+            f"finite numbers; replace {agreed(count, 'it', 'them')} first"
         )
 
 

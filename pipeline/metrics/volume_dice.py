@@ -22,6 +22,7 @@ from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric, MetricsLambda
 from monai.handlers import from_engine
 
+from ..counted import counted
 from ..errors import ConfigError, ImageError, LabelError
 from .empty import EmptyRule, check_empty_rule
 from .overlap import dice
@@ -80,8 +81,8 @@ class VolumeDice(Metric):
         for pred, label, case in zip(*output, strict=True):
             if len(pred) != self.num_classes:
                 raise ImageError(
-                    f"pred of case '{case}' has {len(pred)} channels; expected one for each of {self.num_classes} "
-                    "classes"
+                    f"pred of case '{case}' has {counted(len(pred), 'channel')}; expected one for each of "
+                    f"{self.num_classes} classes"
                 )
             if label.shape != (1, *pred.shape[1:]):
                 raise LabelError(

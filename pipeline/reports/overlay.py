@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ..counted import counted
 from ..errors import ConfigError, ImageError, LabelError, OutputError
 from ..formats import whole_file
 from ..transforms.instances import interior_instances
@@ -236,7 +237,7 @@ def _outlines(objects: dict[str, NDArray[np.intp]]) -> list[_Outlines]:
         for name, numbered in objects.items():
             count = int(numbered.max())
             colours = np.full((count + 1, 3), _AGREED, np.uint8)
-            outlines.append(_Outlines(numbered, colours, [_Word(name), _Word(f"{count} objects", _AGREED)]))
+            outlines.append(_Outlines(numbered, colours, [_Word(name), _Word(counted(count, "object"), _AGREED)]))
         return outlines
     label, pred = objects["label"], objects["pred"]
     columns = int(pred.max()) + 1

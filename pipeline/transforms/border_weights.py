@@ -12,6 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from ..counted import counted
 from ..errors import ConfigError, LabelError
 from .gaps import widths_of_gaps
 
@@ -106,8 +107,8 @@ def class_balance_map(
     share = np.asarray(class_balance, dtype=np.float64)
     if label.max(initial=0) >= len(share):
         raise LabelError(
-            f"label holds class {label.max()}, but class_balance gives weights for {len(share)} classes only; "
-            "add one for each class"
+            f"label holds class {label.max()}, but class_balance gives weights for "
+            f"{counted(len(share), 'class', 'classes')} only; add one for each class"
         )
     return np.asarray(share[label], dtype=np.float32)
 

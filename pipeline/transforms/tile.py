@@ -13,6 +13,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import ensure_tuple
 
+from ..counted import agreed, counted
 from ..errors import ConfigError
 from ..geometry import ValidGeometry
 from .elastic import check_grid_shape, check_sigma_px, interpolate_displacement
@@ -163,8 +164,8 @@ class RandTiled(Randomizable, MapTransform):
         draws = [draw] if isinstance(draw, TileDraw) else draw
         if isinstance(draw, TileDraw) == keyed.is_batch or len(draws) != keyed.batch:
             raise ConfigError(
-                f"{len(draws)} draws do not fit {keyed.batch} samples; give one TileDraw for a sample, and a list of "
-                "as many for a batch"
+                f"{counted(len(draws), 'draw')} {agreed(len(draws), 'does', 'do')} not fit "
+                f"{counted(keyed.batch, 'sample')}; give one TileDraw for a sample, and a list of as many for a batch"
             )
         coordinates = torch.stack([one.coordinates(self.input_px, self.margin_px, keyed.device) for one in draws])
         places = Places.of(coordinates if keyed.is_batch else coordinates[0], keyed.size)

@@ -110,7 +110,7 @@ def test_an_image_that_training_refuses_is_found(folder: Path):
     nowhere = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), None)
     nibabel.save(nowhere, folder / "imagesTr/b1.nii.gz")
     nan, unplaced, *grids = sorted(problems(folder))
-    assert nan.startswith("case 'a2': image DATA/imagesTr/a2.nii.gz holds 1 voxels that are NaN")
+    assert nan.startswith("case 'a2': image DATA/imagesTr/a2.nii.gz holds 1 voxel that is NaN")
     assert unplaced.startswith("case 'b1': image DATA/imagesTr/b1.nii.gz does not say where its axes point")
     assert not grids
 

@@ -288,8 +288,8 @@ class TestPairs:
         ("files", "arguments", "error", "match"),
         [
             ([], {}, ImageError, r"holds no image: none of its 0 files is DICOM, NIfTI, PNG or TIFF"),
-            (["a.txt"], {}, ImageError, r"holds no image: none of its 1 files"),
-            (["a.png"], {}, ImageError, r"none of 1 images lies in a folder named imagesTr, .*; say which are images"),
+            (["a.txt"], {}, ImageError, r"holds no image: of its 1 file none"),
+            (["a.png"], {}, ImageError, r"of 1 image none lies in a folder named imagesTr, .*; say which are images"),
             (["images/a.png", "labels/b.png"], {}, LabelError, r"label labels/b\.png belongs to no image"),
             (["imagesTr/a_0001.nii"], {}, ImageError, r"a_0001\.nii is another channel of an image"),
             (["a.png"], {"label_glob": "*.png"}, ConfigError, r"--label-glob needs --image-glob"),

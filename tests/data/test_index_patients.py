@@ -55,19 +55,19 @@ class TestOnePerson:
             two(tmp_path, {"IssuerOfPatientID": "north"}, {"IssuerOfPatientID": "south"})
 
     def test_one_study_of_two_patients_is_refused(self, tmp_path: Path):
-        with pytest.raises(ManifestError, match=r"1 studies \(0020,000D\) have series of two patients each"):
+        with pytest.raises(ManifestError, match=r"1 study \(0020,000D\) has series of two patients, so"):
             two(tmp_path, {"StudyInstanceUID": STUDY}, {"StudyInstanceUID": STUDY, "PatientID": "Z999"})
 
     def test_one_frame_of_reference_of_two_patients_is_noted(self, tmp_path: Path):
         frame = {"FrameOfReferenceUID": "1.2.3.4"}
         patients, notes = two(tmp_path, frame, frame | {"PatientID": "Z999"})
         assert patients[0] != patients[1]
-        assert notes == ("1 frames of reference with two patients: look whether these are one person",)
+        assert notes == ("1 frame of reference with two patients: look whether these are one person",)
 
     def test_some_with_an_id_and_some_told_by_their_path_are_refused(self, tmp_path: Path):
         write_slice(tmp_path / "p1" / "1", 1, f"{SERIES}.1")
         write_slice(tmp_path / "p2" / "1", 1, f"{SERIES}.2", PatientID="", StudyInstanceUID="1.2.3")
-        with pytest.raises(ManifestError, match=r"1 of 2 series have no PatientID \(0010,0020\), such as p2/1"):
+        with pytest.raises(ManifestError, match=r"1 of 2 series has no PatientID \(0010,0020\), such as p2/1"):
             index_data_set(tmp_path, classes=CLASSES, patient_pattern="^([^/]+)/")
 
 
@@ -76,10 +76,10 @@ class TestTwoPersons:
     def test_another_name_or_birth_date_of_one_id_is_noted(self, tmp_path: Path, other: Fields):
         patients, notes = two(tmp_path, {}, other)
         assert patients[0] == patients[1]
-        assert notes == ("1 PatientIDs with two names or dates of birth: each taken as one patient",)
+        assert notes == ("1 PatientID with two names or dates of birth: each taken as one patient",)
 
     def test_both_are_two_persons_and_refused_without_naming_them(self, tmp_path: Path):
-        with pytest.raises(ManifestError, match=r"1 PatientIDs .* two names and two dates of birth") as caught:
+        with pytest.raises(ManifestError, match=r"1 PatientID .* has two names and two dates of birth") as caught:
             two(tmp_path, {}, {"PatientName": "Anders^Bert", "PatientBirthDate": "20010101"})
         assert not any(word in str(caught.value) for word in ("Anders", "Mustermann", "4711", "2001"))
 

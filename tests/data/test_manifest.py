@@ -307,7 +307,7 @@ class TestFiles:
         (folder / "label" / "b1.png").unlink()
         (folder / "image" / "c1.png").unlink()
         match = (
-            r"case 'b1' of data set 'small': label .*b1\.png and 1 more files not found; get the data from https://exa"
+            r"case 'b1' of data set 'small': label .*b1\.png and 1 more file not found; get the data from https://exa"
         )
         with pytest.raises(MissingFileError, match=match):
             manifest.check_files(folder)

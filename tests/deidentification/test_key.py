@@ -73,7 +73,7 @@ def test_neither_the_secret_nor_a_hash_of_it_alone_is_shown() -> None:
     [
         (b"a" * 31, 0o600, "31 bytes"),
         (b"\n" * 64, 0o600, "0 bytes"),
-        (bytes(64), 0o600, "1 different bytes"),
+        (bytes(64), 0o600, "1 different byte;"),
         (b"abcdefg" * 9, 0o600, "7 different bytes"),
         (b"a" * 4097, 0o600, "longer than 4096"),
         (b"a" * 64, 0o640, "chmod 600"),

@@ -162,7 +162,7 @@ def test_a_link_that_leads_nowhere_is_refused(folder: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(read_dicom_series(folder).voxels, VOXELS)
     moved.rename(tmp_path / "gone")
     message = refused(folder, allow=_EVERYTHING)
-    assert re.match(r"00006\.dcm are named or begin as DICOM files do and cannot be read, or are links", message)
+    assert re.match(r"00006\.dcm is named or begins as DICOM files do and cannot be read, or is a link", message)
 
 
 def test_linked_folders_are_searched_once_even_in_a_circle(folder: Path, tmp_path: Path) -> None:
@@ -182,13 +182,13 @@ def test_linked_folders_are_searched_once_even_in_a_circle(folder: Path, tmp_pat
 @pytest.mark.parametrize("content", [b"<html>not found</html>", bytes(range(1, 200))])
 def test_a_file_named_as_dicom_that_is_none_is_refused(folder: Path, content: bytes) -> None:
     (folder / "00006.dcm").write_bytes(content)
-    assert refused(folder, allow=_EVERYTHING).startswith("00006.dcm are named or begin as DICOM files do")
+    assert refused(folder, allow=_EVERYTHING).startswith("00006.dcm is named or begins as DICOM files do")
 
 
 def test_a_cut_file_without_prefix_is_refused_where_it_is_named_as_dicom(folder: Path) -> None:
     path = folder / "00006.dcm"
     path.write_bytes(path.read_bytes()[_PREFIX_BYTES:][:300])
-    assert refused(folder).startswith("00006.dcm are named or begin as DICOM files do")
+    assert refused(folder).startswith("00006.dcm is named or begins as DICOM files do")
 
 
 def test_a_series_uid_may_be_padded(folder: Path) -> None:

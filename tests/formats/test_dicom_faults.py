@@ -38,10 +38,10 @@ FAULTS: dict[str, tuple[dict[int, Change], str]] = {
     "other study": ({3: put(StudyInstanceUID="1.2.3")}, r"mixed Study Instance UID: 00003\.dcm differ"),
     "other modality": ({3: put(Modality="MR")}, r"mixed Modality \(CT, MR\): 00003\.dcm differ"),
     "other units": ({3: put(RescaleType="US")}, r"mixed Rescale Type or Units \(HU, US\): 00003\.dcm differ"),
-    "no position": ({2: drop("ImagePositionPatient")}, r"00002\.dcm have no Image Position or Image Orientation"),
-    "no orientation": ({2: drop("ImageOrientationPatient")}, r"00002\.dcm have no Image Position or Image Orientation"),
-    "empty position": ({2: put(ImagePositionPatient=None)}, r"00002\.dcm have no Image Position or Image Orientation"),
-    "no pixel spacing": ({2: drop("PixelSpacing")}, r"00002\.dcm have no positive Pixel Spacing"),
+    "no position": ({2: drop("ImagePositionPatient")}, r"00002\.dcm has no Image Position or Image Orientation"),
+    "no orientation": ({2: drop("ImageOrientationPatient")}, r"00002\.dcm has no Image Position or Image Orientation"),
+    "empty position": ({2: put(ImagePositionPatient=None)}, r"00002\.dcm has no Image Position or Image Orientation"),
+    "no pixel spacing": ({2: drop("PixelSpacing")}, r"00002\.dcm has no positive Pixel Spacing"),
     "skewed orientation": (
         {index: put(ImageOrientationPatient=[1, 0, 0, 0.5, 0.5, 0]) for index in range(1, 7)},
         r"00001\.dcm, .* and 1 more have an Image Orientation \(Patient\) that is not two unit vectors",
@@ -49,14 +49,14 @@ FAULTS: dict[str, tuple[dict[int, Change], str]] = {
     "position of two numbers": ({2: put(ImagePositionPatient=[1, 2])}, r"00002\.dcm has values in its header"),
     "cut pixels": ({3: cut_pixels}, r"00003\.dcm has truncated or damaged pixels"),
     "no pixels": ({3: drop("PixelData")}, r"00003\.dcm ends before its pixels do"),
-    "no size": ({3: drop("Rows")}, r"00003\.dcm lack one of Rows, Columns"),
+    "no size": ({3: drop("Rows")}, r"00003\.dcm lacks one of Rows, Columns"),
     "colour": (dict.fromkeys(range(1, 7), coloured), r"00001\.dcm, .* and 1 more hold colour"),
-    "one slice of colour": ({5: coloured}, r"00005\.dcm hold colour"),
-    "slope of zero": ({5: put(RescaleSlope=0)}, r"00005\.dcm have a Rescale Slope of 0"),
-    "impossible bits": ({5: put(BitsStored=17)}, r"00005\.dcm state impossible Bits Stored"),
+    "one slice of colour": ({5: coloured}, r"00005\.dcm holds colour"),
+    "slope of zero": ({5: put(RescaleSlope=0)}, r"00005\.dcm has a Rescale Slope of 0"),
+    "impossible bits": ({5: put(BitsStored=17)}, r"00005\.dcm states impossible Bits Stored"),
     "one slice sideways": (
         {3: moved(x=1.5)},
-        r"1 slices lie up to 1\.5 mm beside the line of the others: 00003\.dcm; expected at most 0\.1 mm",
+        r"1 slice lies up to 1\.5 mm beside the line of the others: 00003\.dcm; expected at most 0\.1 mm",
     ),
     "uneven": ({3: moved(z=0.7)}, r"slices are 1\.3 to 2\.7 mm apart, most between 00002\.dcm, 00003\.dcm; .*no even"),
     "several frames without groups": (
@@ -110,7 +110,7 @@ def test_a_series_that_is_mostly_gaps_is_not_repaired(folder: Path) -> None:
 
 def test_doubled_slices_are_refused(folder: Path) -> None:
     (folder / "copy").write_bytes((folder / "00003.dcm").read_bytes())
-    assert refused(folder).startswith("2 slices share 1 positions: 00003.dcm, copy; expected one slice a position")
+    assert refused(folder).startswith("2 slices share 1 position: 00003.dcm, copy; expected one slice a position")
 
 
 def test_allowed_copies_are_dropped_and_recorded(folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_localizer_in_the_series_is_refused_and_left_out_where_allowed(folder: P
     assert "allow the repair 'localizer' to leave out scout" in message
     series = read_dicom_series(folder, allow=["localizer"])
     np.testing.assert_array_equal(series.voxels, VOXELS)
-    assert series.repairs == ("localizer: 1 localizers left out: scout",)
+    assert series.repairs == ("localizer: 1 localizer left out: scout",)
 
 
 def test_monochrome1_in_hounsfield_units_is_refused_kept_or_inverted(folder: Path) -> None:
@@ -226,10 +226,10 @@ def test_positions_rule_over_stated_spacings(folder: Path) -> None:
 
 def test_empty_files_are_refused_and_left_out_where_allowed(folder: Path) -> None:
     (folder / "00006.dcm").write_bytes(b"")
-    assert refused(folder).startswith("00006.dcm are empty (0 bytes); they may be slices")
+    assert refused(folder).startswith("00006.dcm is empty (0 bytes) and may be a slice")
     series = read_dicom_series(folder, allow=["empty-file"])
     assert series.voxels.shape == (7, 9, 5)
-    assert series.repairs == ("empty-file: 1 files of 0 bytes left out: 00006.dcm",)
+    assert series.repairs == ("empty-file: 1 file of 0 bytes left out: 00006.dcm",)
 
 
 @pytest.mark.parametrize("share", [0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999])
@@ -244,7 +244,7 @@ def test_a_file_cut_anywhere_is_refused_by_name(folder: Path, share: float) -> N
 
 def test_a_file_of_zeros_is_refused_by_name(folder: Path) -> None:
     (folder / "00006.dcm").write_bytes(bytes(5000))
-    assert refused(folder).startswith("00006.dcm are named or begin as DICOM files do and cannot be read")
+    assert refused(folder).startswith("00006.dcm is named or begins as DICOM files do and cannot be read")
 
 
 @pytest.mark.parametrize("name", ["MR_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm", "badVR.dcm"])
@@ -322,7 +322,7 @@ def test_warnings_of_pydicom_do_not_quote_values(folder: Path, recwarn: pytest.W
         ("CT2", "161 missing on a grid of 1.25 mm"),
         ("CT2N", "mixed Image Orientation"),
         ("MR700", "mixed Image Orientation"),
-        ("CR1", "have no Image Position"),
+        ("CR1", "has no Image Position"),
         ("TINY_ALPHA", "lack one of Rows"),
         ("MR2", "3 image series found"),
     ],

@@ -76,7 +76,7 @@ def test_pixels_that_lie_at_the_high_end_are_refused(folder: Path) -> None:
         dataset.BitsStored, dataset.HighBit = 12, 15
 
     edit(folder / "00002.dcm", shift)
-    assert refused(folder, allow=EVERYTHING).startswith("00002.dcm have a High Bit that is not Bits Stored - 1")
+    assert refused(folder, allow=EVERYTHING).startswith("00002.dcm has a High Bit that is not Bits Stored - 1")
     edit(folder / "00002.dcm", drop("HighBit"))
     assert "High Bit" not in str(read_dicom_series(folder).repairs)
 
@@ -146,7 +146,7 @@ def test_one_slice_without_the_rescale_of_the_others_is_refused(
     edit_all(folder, put(Modality=modality))
     edit(folder / "00003.dcm", change)
     message = refused(folder, allow=EVERYTHING)
-    assert message.startswith(f"mixed way to modality units ({found}): 00003.dcm differ from the other 5 slices")
+    assert message.startswith(f"mixed way to modality units ({found}): 00003.dcm differs from the other 5 slices")
 
 
 def test_an_enhanced_ct_without_pixel_value_transformation_is_refused(tmp_path: Path) -> None:

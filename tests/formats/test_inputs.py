@@ -140,9 +140,7 @@ def test_an_empty_folder_is_refused_with_the_accepted_suffixes(tmp_path: Path) -
 
 def test_a_folder_of_folders_is_refused(tmp_path: Path, touch: Touch) -> None:
     touch("deeper/1.png")
-    with pytest.raises(
-        MissingFileError, match=r"holds no image \(1 other entries\).*; name the folder that holds them"
-    ):
+    with pytest.raises(MissingFileError, match=r"holds no image \(1 other entry\).*; name the folder that holds them"):
         find_inputs([tmp_path])
 
 

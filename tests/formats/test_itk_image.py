@@ -260,7 +260,7 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
     voxels = np.zeros((2, 3, 4), np.float32)
     voxels[0, 0, 0] = np.nan
     write_nrrd(tmp_path / "nan.nrrd", voxels.astype(np.float32))
-    refused(tmp_path / "nan.nrrd", "1 voxels that are NaN or infinite")
+    refused(tmp_path / "nan.nrrd", "1 voxel that is NaN or infinite")
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -417,7 +417,7 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
     save(nib.Nifti1Image(np.zeros((2, 2, 2, 1, 3), np.float32), np.eye(4)), tmp_path / "five.nii")
     refused(tmp_path / "five.nii", "has 5 axes")
     save(nib.Nifti1Image(np.zeros(4, np.float32), np.eye(4)), tmp_path / "one.nii")
-    refused(tmp_path / "one.nii", "has 1 axes")
+    refused(tmp_path / "one.nii", "has 1 axis")
     rgb = np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     save(nib.Nifti1Image(rgb, np.eye(4)), tmp_path / "rgb.nii")
     refused(tmp_path / "rgb.nii", r"holds colours \(R, G, B\)")
@@ -431,8 +431,8 @@ def test_values_that_are_no_numbers_are_refused_in_and_out(value: float, tmp_pat
     voxels = RAMP.astype(np.float32)
     voxels[1, 2, 3] = value
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "in.nii")
-    refused(tmp_path / "in.nii", "holds 1 voxels that are NaN or infinite")
-    with pytest.raises(ImageError, match="holds 1 voxels that are NaN or infinite"):
+    refused(tmp_path / "in.nii", "holds 1 voxel that is NaN or infinite")
+    with pytest.raises(ImageError, match="holds 1 voxel that is NaN or infinite"):
         write_nifti(tmp_path / "out.nii", voxels, np.eye(4))
     assert not (tmp_path / "out.nii").exists()
 

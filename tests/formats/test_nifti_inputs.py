@@ -22,7 +22,7 @@ def test_a_folder_gives_its_nifti_files_in_natural_order(tmp_path: Path) -> None
 
 def test_folders_without_volumes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "image.png").touch()
-    with pytest.raises(MissingFileError, match=r"holds no NIfTI file \(1 other entries\)"):
+    with pytest.raises(MissingFileError, match=r"holds no NIfTI file \(1 other entry\)"):
         volume_records(tmp_path)
     with pytest.raises(MissingFileError, match="cannot be listed: No such file"):
         volume_records(tmp_path / "nothing")

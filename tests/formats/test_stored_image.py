@@ -312,7 +312,7 @@ def test_pixels_that_are_not_finite_name_file_and_rows(path: Path, value: float)
     tifffile.imwrite(path, pixels)
     with open_image(path) as image:
         image.pages[0][0:40, :]
-        with pytest.raises(ImageError, match=r"cell\.tif holds 1 pixels that are NaN or infinite in rows 35\.\.49"):
+        with pytest.raises(ImageError, match=r"cell\.tif holds 1 pixel that is NaN or infinite in rows 35\.\.49"):
             image.pages[0][35:50, :]
 
 

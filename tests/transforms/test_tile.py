@@ -138,7 +138,7 @@ def test_a_batch_of_tiles_is_what_its_samples_give_one_after_the_other() -> None
     assert torch.equal(again["label"], together["label"])
     with pytest.raises(ConfigError, match="2 draws do not fit 3 samples"):
         make().apply(_batch(samples), together["tile_draw"][:2])
-    with pytest.raises(ConfigError, match="1 draws do not fit 1 samples"):
+    with pytest.raises(ConfigError, match="1 draw does not fit 1 sample;"):
         make().apply(samples[0], together["tile_draw"][:1])
 
 
