@@ -119,7 +119,7 @@ def test_a_manifest_that_is_there_is_replaced_only_with_force(run: Run, scans: P
     ("arguments", "match"),
     [
         (["index", "none", "-o", "x.json"], r"folder .*none not found; give the folder of the images"),
-        (["index", "empty", "-o", "x.json"], r"folder .*empty holds no image: none of its 0 files"),
+        (["index", "empty", "-o", "x.json"], r"folder .*empty holds no image: of its 0 files none"),
         (["index", "scans", "--classes", "liver", "-o", "x.json"], r"class 'liver' is not NAME=VALUE"),
         (["index", "scans", "--classes", "a=0", "a=1", "-o", "x.json"], r"class 'a' is given twice"),
         (["index", "scans", "--key-file", "none", "-o", "x.json"], r"key file none cannot be read: No such file"),

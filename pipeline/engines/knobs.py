@@ -40,6 +40,8 @@ def _number(example: str) -> _Knob:
 
 # MONAI's command line reads True and False, and hands over anything else as text.
 _SWITCH = _Knob("True or False", (bool,), None, ("true", "false"), "True")
+# What YAML 1.1 reads as a switch, which as text is true to Python whatever it says.
+_SWITCH_WORDS = ("true", "false", "yes", "no", "on", "off")
 _PATH = _Knob("a path", (str,), example="runs/first")
 _KNOBS = {
     "seed": _whole(0, "2015"),
@@ -97,6 +99,24 @@ def check_knobs(config: Mapping[str, Any]) -> None:
         value = config.get(name)
         if not is_wired(value) and (expected := knob.refusal(value)) is not None:
             raise ConfigError(f"config id '{name}' is {value!r}; expected {expected}")
+
+
+def check_switch_words(where: str, text: str) -> None:
+    """Refuse text such as `"false"` where nothing reads it as a switch: to Python, and so to MONAI, it is true.
+
+    Args:
+        where: The config id.
+        text: Its value.
+
+    Raises:
+        ConfigError: With the way to write it.
+    """
+    is_read = _KNOBS.get(where) is _SWITCH or where.endswith("_disabled_")
+    if text.lower() in _SWITCH_WORDS and not is_read:
+        raise ConfigError(
+            f"config id '{where}' is the text {text!r}, which counts as true whatever it says; write True or False, as "
+            f"in --{where} False"
+        )
 
 
 def check_kind(name: str, old: Any, new: Any) -> None:

@@ -16,7 +16,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 
 from ..errors import ConfigError
-from .knobs import check_kind, check_knobs, is_wired
+from .knobs import check_kind, check_knobs, check_switch_words, is_wired
 from .processes import check_device
 
 Owner = TypeVar("Owner")
@@ -58,6 +58,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     """
     _check_references(config)
     check_knobs(config)
+    for where, text in _texts(config, ""):
+        check_switch_words(where, text)
     references = ENTRY_POINTS | set(_references(config))
     _check_ids(config, references, parents=())
     for where, component in _components(config, ""):

@@ -287,7 +287,7 @@ class TestPairs:
     @pytest.mark.parametrize(
         ("files", "arguments", "error", "match"),
         [
-            ([], {}, ImageError, r"holds no image: none of its 0 files is DICOM, NIfTI, PNG or TIFF"),
+            ([], {}, ImageError, r"holds no image: of its 0 files none is DICOM, NIfTI, PNG or TIFF"),
             (["a.txt"], {}, ImageError, r"holds no image: of its 1 file none"),
             (["a.png"], {}, ImageError, r"of 1 image none lies in a folder named imagesTr, .*; say which are images"),
             (["images/a.png", "labels/b.png"], {}, LabelError, r"label labels/b\.png belongs to no image"),

@@ -244,3 +244,41 @@ def test_a_mistyped_run_id_is_refused_before_anything_runs(tmp_path: Path) -> No
 
 def test_outside_a_run_there_is_nothing_to_check() -> None:
     check_running_config()
+
+
+@pytest.mark.parametrize("text", ["false", "true", "False", "no", "off", "YES"])
+def test_a_switch_given_as_text_is_refused_where_nothing_reads_it(text: str) -> None:
+    config = small_config()
+    config["train"]["loader"]["drop_last"] = text
+    with pytest.raises(
+        ConfigError, match=rf"'train::loader::drop_last' is the text '{text}', which counts as true .*; write True or"
+    ):
+        check_config(config)
+    config["train"]["loader"]["drop_last"] = text.lower() in ("true", "yes")
+    check_config(config)
+
+
+def test_monai_reads_a_disabled_component_as_text() -> None:
+    config = small_config()
+    config["train"]["loader"]["_disabled_"] = "false"
+    check_config(config)
+    assert ConfigParser(config).get_parsed_content("train::loader") is not None
+
+
+@pytest.mark.parametrize(
+    ("base", "run_id", "name"),
+    [
+        ("train", "training", "train::dataset::progress"),
+        ("train", "training", "train::trainer::decollate"),
+        ("inference", "inferring", "dataset::progress"),
+    ],
+)
+def test_a_nested_switch_as_text_is_refused_before_a_run_of_monai(
+    processes: Any, tmp_path: Path, base: str, run_id: str, name: str
+) -> None:
+    words = ["run", run_id, "--config_file", str(CONFIGS / f"{base}.yaml"), "--bundle_root", str(CONFIGS.parent)]
+    words += ["--output_dir", str(tmp_path / "out"), f"--{name}", "false"]
+    finished = processes.start("monai.bundle", words, tmp_path).wait()
+    assert finished.status == 2
+    assert f"config id '{name}' is the text 'false', which counts as true whatever it says" in finished.last_line
+    assert not (tmp_path / "out").exists()
