@@ -120,7 +120,9 @@ def _add_export(actions: Any) -> None:
         "export",
         help="write a data set for other tools",
         description="Copy a data set into the layout of the Medical Segmentation Decathlon (msd) or nnU-Net version 2 "
-        "(nnunet), or describe it in a Croissant file (croissant).",
+        "(nnunet), or describe it in a Croissant file (croissant). In both layouts DICOM series and their labels "
+        "become "
+        "NIfTI, each on its own voxel grid.",
         epilog="example: unet-pipeline data export scans.json scans --to nnunet -o Dataset001_Scans",
     )
     _add_data_set(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..errors import LabelError, ManifestError, OutputError
-from ..formats import read_image, write_instances
-from .case_files import is_nifti, read_label_values
+from ..formats import read_image, write_instances, write_nifti
+from .case_files import is_nifti, read_label_values, whole_values
+from .dicom_as_nifti import is_dicom_case, label_on_series, write_image_as_nifti
 from .digests import file_sha256
 from .manifest import Manifest
 from .manifest_entries import Case
@@ -27,6 +28,7 @@ from .split import DEVELOPMENT
 # What neither format has a place for stands under this key, which their readers pass over.
 NOTES: Final = "unet_pipeline_manifest"
 DATASET_JSON: Final = "dataset.json"
+DICOM_ENDING: Final = ".nii.gz"  # what DICOM series and their labels are written as
 _TRAINED_ON: Final = ("training", "validation", DEVELOPMENT)
 
 
@@ -65,23 +67,26 @@ def whole_folder(path: str | Path, source: str | Path) -> Iterator[Path]:
 
 
 def file_ending(manifest: Manifest, endings: tuple[str, ...], wanted_by: str) -> str:
-    """Return the ending that all images and labels share.
+    """Return the ending that all images and labels get: the one that they share, and `.nii.gz` for DICOM.
 
     Raises:
-        ManifestError: If a case is a folder or is of another format than these, or there are two endings.
+        ManifestError: If a case is of another format than these, or there are two endings.
     """
     first: tuple[str, str] | None = None
     for case in manifest.cases:
+        is_dicom = is_dicom_case(case)
         for kind, path, _ in case.files():
             ending = next((ending for ending in endings if path.lower().endswith(ending)), None)
-            if ending is None or case.image_files:
+            ending = DICOM_ENDING if is_dicom else ending
+            if ending is None:
                 raise ManifestError(
                     f"case {case.id!r}: {kind} {path} is not one of {', '.join(endings)}, which {wanted_by} takes; "
                     "convert it first"
                 )
             if first is not None and first[0] != ending:
                 raise ManifestError(
-                    f"{first[1]} and {path} end differently; {wanted_by} takes one ending; convert them"
+                    f"{first[1]} and {path} would end differently ({first[0]}, {ending}); {wanted_by} takes one "
+                    "ending; convert them"
                 )
             first = first or (ending, path)
     assert first is not None  # a manifest has a case
@@ -113,13 +118,14 @@ def place_cases(
 def copy_cases(
     manifest: Manifest, folder: Path, target: Path, placed: list[Placed], fields: Mapping[str, Any], progress: bool
 ) -> dict[str, Any]:
-    """Copy images and labels; labels hold class indices afterwards, as both formats want.
+    """Copy images and labels, DICOM as NIfTI; labels hold class indices afterwards, as both formats want.
 
     Returns:
         The fields of a manifest of the copy: paths, digests and stored values are those of the copy.
 
     Raises:
-        LabelError: If a label holds a value that is no class.
+        ImageError: If a DICOM series cannot be placed without a guess.
+        LabelError: If a label holds a value that is no class, or does not belong to its DICOM series.
         ManifestError: If a file differs from the manifest.
         OutputError: If a file cannot be written.
     """
@@ -128,11 +134,15 @@ def copy_cases(
     entries = []
     by_id = {case["id"]: case for case in fields["cases"]}
     for one in tqdm(placed, desc="copying", unit="case", disable=not progress, leave=False):
-        entry = dict(by_id[one.case.id])
-        _copy(folder / one.case.image, target / one.image)
+        entry = {key: value for key, value in by_id[one.case.id].items() if key != "image_files"}
+        if is_dicom_case(one.case):
+            _convert(manifest, folder, target, one)
+        else:
+            _copy(folder / one.case.image, target / one.image)
+            if one.label is not None:
+                _copy_label(manifest, folder / str(one.case.label), target / one.label, are_indices)
         entry |= {"image": one.image, "image_sha256": file_sha256(target / one.image)}
         if one.label is not None:
-            _copy_label(manifest, folder / str(one.case.label), target / one.label, are_indices)
             entry |= {"label": one.label, "label_sha256": file_sha256(target / one.label)}
         entries.append(entry)
     classes = [{**entry, "stored_value": entry["index"]} for entry in fields["classes"]]
@@ -149,13 +159,30 @@ def _copy(source: Path, target: Path) -> None:
         ) from error
 
 
-def _copy_label(manifest: Manifest, source: Path, target: Path, are_indices: bool) -> None:
-    unknown = set(read_label_values(source)) - set(manifest.class_values)
+def _convert(manifest: Manifest, folder: Path, target: Path, one: Placed) -> None:
+    """Write a DICOM case as NIfTI: image and label on the voxels of the series."""
+    (target / one.image).parent.mkdir(parents=True, exist_ok=True)
+    series = write_image_as_nifti(folder, one.case, target / one.image)
+    if one.label is None:
+        return
+    source = folder / str(one.case.label)
+    voxels = label_on_series(source, series, manifest.classes)
+    _check_values(manifest, source, whole_values(source, voxels))
+    (target / one.label).parent.mkdir(parents=True, exist_ok=True)
+    write_nifti(target / one.label, _indices(voxels, manifest), series.affine)
+
+
+def _check_values(manifest: Manifest, source: Path, values: Iterable[int]) -> None:
+    unknown = set(values) - set(manifest.class_values)
     if unknown:
         raise LabelError(
             f"label {source} holds {min(unknown)}, which stands for no class; the classes have "
             f"{sorted(manifest.class_values)}; correct the label or the manifest"
         )
+
+
+def _copy_label(manifest: Manifest, source: Path, target: Path, are_indices: bool) -> None:
+    _check_values(manifest, source, read_label_values(source))
     if are_indices:
         _copy(source, target)
         return

@@ -20,16 +20,17 @@ def export_msd(manifest: Manifest, folder: str | Path, target: str | Path, progr
     format has no place for (patients, codes, digests, folds, other splits) is noted under `unet_pipeline_manifest`.
 
     Args:
-        manifest: The data set; its images are NIfTI.
+        manifest: The data set; its images are NIfTI, or DICOM series, which become NIfTI on their own voxel grid.
         folder: Where its files are.
         target: The folder to make.
         progress: Show a progress bar.
 
     Raises:
-        ManifestError: If an image or a label is no NIfTI file, or differs from the manifest; or no case
+        ManifestError: If an image or a label is neither NIfTI nor DICOM, or differs from the manifest; or no case
             is in a split that is trained on.
         MissingFileError: If a file is not there.
-        LabelError: If a label holds a value that is no class.
+        ImageError: If a DICOM series cannot be placed without a guess.
+        LabelError: If a label holds a value that is no class, or does not belong to its DICOM series.
         OutputError: If `target` exists, lies in `folder` or cannot be written.
 
     Source:

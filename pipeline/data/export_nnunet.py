@@ -22,7 +22,8 @@ def export_nnunet(manifest: Manifest, folder: str | Path, target: str | Path, pr
     Labels hold class indices. What the format has no place for is noted under `unet_pipeline_manifest`.
 
     Args:
-        manifest: The data set; its images are NIfTI, PNG or TIFF, all with one ending.
+        manifest: The data set; its images are NIfTI, PNG or TIFF, all with one ending, or DICOM series, which become
+            `.nii.gz` on their own voxel grid.
         folder: Where its files are.
         target: The folder to make; nnU-Net wants it named `Dataset001_Name`.
         progress: Show a progress bar.
@@ -31,7 +32,8 @@ def export_nnunet(manifest: Manifest, folder: str | Path, target: str | Path, pr
         ManifestError: If an image or a label has another format or ending, or differs from the manifest; or no case
             is in a split that is trained on.
         MissingFileError: If a file is not there.
-        LabelError: If a label holds a value that is no class.
+        ImageError: If a DICOM series cannot be placed without a guess.
+        LabelError: If a label holds a value that is no class, or does not belong to its DICOM series.
         OutputError: If `target` exists, lies in `folder` or cannot be written.
 
     Source:
