@@ -10,6 +10,7 @@ import numpy as np
 from ..counted import agreed, counted
 from ..errors import ImageError
 from . import dicom_geometry as geometry
+from .dicom_files import UNREADABLE
 from .dicom_frames import PIXEL_ATTRIBUTES, Frame
 
 _NAMED = 5  # frames that a message names before it counts the others
@@ -28,12 +29,13 @@ def files_of(frames: Sequence[Frame]) -> str:
 
 
 def check_frames(frames: Sequence[Frame]) -> None:
-    """Refuse frames that are no gray image in a known place, and frames that do not belong together.
+    """Refuse frames that are no gray image in a known place, that do not belong together, or of which some are missing.
 
     Raises:
         ImageError: With the files and the rule.
     """
     _check_complete(frames)
+    _check_concatenations(frames)
     for name, key, told in _COMMON:
         _check_common(frames, name, key, told)
     _check_vectors(
@@ -114,6 +116,32 @@ def _check_complete(frames: Sequence[Frame]) -> None:
         "have",
         "a Rescale Slope of 0, which leaves no image; export the series again",
     )
+
+
+def _check_concatenations(frames: Sequence[Frame]) -> None:
+    """Refuse a multi-frame image that was cut into several files, of which not all are there (PS3.3 C.7.6.16.2.2.4)."""
+    parts: dict[str, dict[int, Frame]] = {}
+    for frame in frames:
+        uid, number = str(frame.file.header.get("ConcatenationUID") or ""), _number(frame, "InConcatenationNumber")
+        if uid and number:
+            parts.setdefault(uid, {}).setdefault(number, frame)
+    for found in parts.values():
+        stated = max(_number(frame, "InConcatenationTotalNumber") for frame in found.values())
+        total = max(stated, *found)
+        if len(found) < total:
+            raise ImageError(
+                f"{', '.join(found[number].file.name for number in sorted(found)[:_NAMED])} "
+                f"{agreed(len(found), 'is', 'are')} {len(found)} of the {total} parts of a multi-frame image "
+                "(Concatenation UID); expected all; copy the missing files"
+            )
+
+
+def _number(frame: Frame, keyword: str) -> int:
+    """Return a whole number of a header, 0 where there is none."""
+    try:
+        return int(frame.file.header.get(keyword) or 0)
+    except UNREADABLE as error:
+        raise ImageError(f"{frame.file.name} has no whole number as {keyword}; export the series again") from error
 
 
 # Name, value, and whether the message may quote it: identifiers of patients are never quoted.
