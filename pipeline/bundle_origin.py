@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, MissingFileError
-from .formats import AlgorithmIdentification
+from .formats import AlgorithmIdentification, ExpectedSeries, expected_series
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,38 @@ class BundleOrigin:
             MissingFileError: If there is no `configs/metadata.json`.
             ConfigError: If it is no JSON, or its name or version is missing or does not fit into a DICOM header.
         """
-        path = self.bundle / "configs" / "metadata.json"
+        metadata = self._metadata()
+        name, version = (metadata.get(key) for key in ("name", "version"))
+        if not (isinstance(name, str) and isinstance(version, str)):
+            raise ConfigError(
+                f"{self._metadata_path} does not say name and version of the bundle as texts; add them there"
+            )
+        with self.checkpoint.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return AlgorithmIdentification(name, version, digest)
+
+    def expected(self) -> ExpectedSeries:
+        """Return what the bundle's `metadata.json` says that DICOM series must be.
+
+        Raises:
+            MissingFileError: If there is no `configs/metadata.json`.
+            ConfigError: If it is no JSON.
+        """
+        part: Any = self._metadata()
+        for name in ("network_data_format", "inputs", "image"):
+            part = part.get(name) if isinstance(part, dict) else None
+        return expected_series(part if isinstance(part, dict) else {})
+
+    @property
+    def _metadata_path(self) -> Path:
+        return self.bundle / "configs" / "metadata.json"
+
+    def _metadata(self) -> dict[str, Any]:
+        path = self._metadata_path
         if not path.is_file():
             raise MissingFileError(f"{path} not found; results must say which bundle they came from; write one")
         try:
             metadata = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is not valid JSON; correct it there") from error
-        name, version = (metadata.get(key) if isinstance(metadata, dict) else None for key in ("name", "version"))
-        if not (isinstance(name, str) and isinstance(version, str)):
-            raise ConfigError(f"{path} does not say name and version of the bundle as texts; add them there")
-        with self.checkpoint.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return AlgorithmIdentification(name, version, digest)
+        return metadata if isinstance(metadata, dict) else {}

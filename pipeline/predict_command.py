@@ -86,7 +86,8 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
     volumes.add_argument(
         "--allow", action="append", default=[], metavar="REPAIR",
         help="a repair of DICOM series that may be made, and is recorded: duplicate, empty-file, gap, interleaved, "
-        "localizer, monochrome1-invert, monochrome1-keep, rescale, slice-spacing or tilt; may be given several times",
+        "localizer, modality, monochrome1-invert, monochrome1-keep, rescale, slice-spacing, tilt or units; may be "
+        "given several times",
     )  # fmt: skip
 
 

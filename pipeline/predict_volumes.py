@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +13,26 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from .counted import counted
-from .errors import ConfigError, LabelError
-from .formats import (
-    AlgorithmIdentification,
-    DicomSeries,
-    DicomSeriesReader,
-    check_same_grid,
-    write_dicom_seg,
-    write_nifti,
-)
-from .formats.seg_source import check_source
-from .inferers import OverlapTileInferer, class_mask
+from .bundle_origin import BundleOrigin
+from .errors import ConfigError
+from .formats import DicomSeriesReader, ExpectedSeries
+from .inferers import OverlapTileInferer
 from .output_folder import output_folder
 from .predict import Predictor
-from .volume_inputs import NiftiInput, SeriesInput, Volume, VolumeInput
-from .volume_record import write_volume_record
-from .volume_results import VolumeFormat, VolumeResults, plan_volume_results
-
-# What interpolation back to the grid of a volume leaves of probabilities of 0 and 1.
-_ROUNDING = 1e-5
+from .volumes import (
+    NiftiInput,
+    SeriesInput,
+    Volume,
+    VolumeFormat,
+    VolumeInput,
+    VolumeResults,
+    VolumeWriter,
+    check_volumes,
+    on_grid,
+    plan_volume_results,
+    prepared,
+    read_checked,
+)
 
 
 def predict_volumes(
@@ -51,10 +49,7 @@ def predict_volumes(
     """Segment volumes into `folder`.
 
     Every volume is read and checked before the first result is written, and read again when its turn comes: only one
-    is in memory at a time.
-
-    A DICOM SEG refers to its source series and carries the source's patient and study, as the standard demands for it
-    to be filed with them. It is the only result that tells who the patient is.
+    is in memory at a time. Of all results, only a DICOM SEG tells who the patient is.
 
     Args:
         predictor: A bundle for volumes.
@@ -73,27 +68,31 @@ def predict_volumes(
     Raises:
         PipelineError: One of its kinds, if a volume cannot be used or a result cannot be written.
     """
-    allow = predictor.reader.allow if isinstance(predictor.reader, DicomSeriesReader) else frozenset()
-    volumes = [
-        replace(volume, allow=volume.allow | allow) if isinstance(volume, SeriesInput) else volume for volume in volumes
-    ]
-    plan = _plan(volumes, Path(folder), result_format, probability, overwrite, skip_existing)
     if predictor.origin is None:
         raise ConfigError("the predictor came from no bundle; make it with Predictor.from_bundle")
     algorithm = predictor.origin.algorithm()
-    total_slices, read = 0, None
-    for results in plan:
-        read = _read_checked(predictor, results, progress)
-        prepared = _prepared(predictor, read)
-        total_slices += prepared.shape[-1]
-        predictor.check_tiles(prepared.shape[1:3], prepared.shape[0])
+    volumes = [_as_expected(predictor, predictor.origin, volume) for volume in volumes]
+    plan = _plan(volumes, Path(folder), result_format, probability, overwrite, skip_existing)
+    total_slices, read = check_volumes(
+        plan, predictor.preprocessing, predictor.segments, predictor.inferer, predictor.network, progress
+    )
+    writer = VolumeWriter(
+        predictor.origin,
+        algorithm,
+        predictor.segments,
+        predictor.device,
+        predictor.inferer,
+        with_probability=probability,
+        overwrite=overwrite or skip_existing,
+    )
     bar = tqdm(total=total_slices, desc="predicting", unit="slice", disable=not progress)
     with bar, output_folder(folder):
         for results in plan:
             bar.set_postfix_str(results.source.name)
             if read is None or len(plan) > 1:
-                read = _read_checked(predictor, results, progress)
-            _predict(predictor, read, results, algorithm, probability, overwrite or skip_existing, bar)
+                read = read_checked(results, predictor.segments, progress)
+            started_s = time.monotonic()
+            writer.write(results, read, volume_probability(predictor, read, bar.update), started_s)
     return plan
 
 
@@ -114,18 +113,22 @@ def volume_probability(
     Raises:
         ConfigError: If the bundle does not bring predictions back to the grid of the volume.
     """
-    image = _prepared(predictor, volume)
+    image = prepared(predictor.preprocessing, volume)
     logits = MetaTensor(_logits(predictor, image.as_tensor(), finished_slices), affine=image.affine)
     output = predictor.postprocessing({"image": image, "pred": logits})["pred"]
-    try:
-        affine = np.asarray(output.affine) if isinstance(output, MetaTensor) else volume.affine
-        check_same_grid("prediction", output.shape[1:], affine, "the volume", volume.voxels.shape, volume.affine)
-    except LabelError as error:
-        raise ConfigError(
-            f"the bundle does not bring predictions back to the grid of the volume ({error}); end its postprocessing "
-            "with monai.transforms.Invertd"
-        ) from error
-    return np.asarray(output.float().cpu().numpy())
+    return on_grid(output, volume)
+
+
+def _as_expected(predictor: Predictor, origin: BundleOrigin, volume: VolumeInput) -> VolumeInput:
+    """Return a series with what the bundle demands of it: its reader, and where that says nothing its metadata."""
+    if not isinstance(volume, SeriesInput):
+        return volume
+    expected, allow = origin.expected(), volume.allow
+    if isinstance(predictor.reader, DicomSeriesReader):
+        declared = predictor.reader.expected
+        expected = ExpectedSeries(declared.modality or expected.modality, declared.units or expected.units)
+        allow |= predictor.reader.allow
+    return replace(volume, allow=allow, expected=expected)
 
 
 def _plan(
@@ -151,31 +154,6 @@ def _plan(
     return plan_volume_results(volumes, folder, chosen, overwrite=overwrite or skip_existing)
 
 
-def _read_checked(predictor: Predictor, results: VolumeResults, progress: bool) -> Volume:
-    """Read a volume; refuse one of which no DICOM SEG can be written where one is wanted."""
-    if results.format == "dicom-seg" and not predictor.segments:
-        raise ConfigError(
-            "the bundle does not say what its classes are, which a DICOM SEG must; list them as 'segments' in its "
-            "inference.yaml, or write --format nifti"
-        )
-    volume = results.source.read(progress)
-    if results.format == "dicom-seg" and isinstance(volume.source, DicomSeries):
-        check_source(volume.source)
-    return volume
-
-
-def _prepared(predictor: Predictor, volume: Volume) -> MetaTensor:
-    """Return a volume as the network takes it, (C, H, W, S), with the way back to its grid."""
-    voxels = torch.from_numpy(np.ascontiguousarray(volume.voxels, np.float32))
-    image = predictor.after_loading(MetaTensor(voxels[None], affine=torch.from_numpy(volume.affine.copy())))
-    if not isinstance(image, MetaTensor) or image.ndim != 4:
-        raise ConfigError(
-            f"the bundle's preprocessing makes a {type(image).__name__} of {image.ndim} axes of a volume; expected a "
-            "MetaTensor (channel, row, column, slice); keep track_meta on and the axes of volumes"
-        )
-    return image
-
-
 def _logits(predictor: Predictor, image: torch.Tensor, finished_slices: Callable[[int], object]) -> torch.Tensor:
     """Apply the network to (C, H, W, S), some slices at a time where each is an image of its own."""
     slices = image.shape[-1]
@@ -186,85 +164,3 @@ def _logits(predictor: Predictor, image: torch.Tensor, finished_slices: Callable
         parts.append(predictor.inferer(part, predictor.network)[0].float().cpu())
         finished_slices(part.shape[-1])
     return torch.cat(parts, dim=-1)
-
-
-def _predict(
-    predictor: Predictor,
-    volume: Volume,
-    results: VolumeResults,
-    algorithm: AlgorithmIdentification,
-    with_probability: bool,
-    overwrite: bool,
-    bar: tqdm[Any],
-) -> None:
-    """Segment one volume and write its results, the record last."""
-    started_s = time.monotonic()
-    probability = volume_probability(predictor, volume, bar.update)
-    mask = class_mask(probability)
-    objects = probability if len(probability) == 1 else probability[1:]
-    if results.format == "dicom-seg" and len(objects) != len(predictor.segments):
-        raise ConfigError(
-            f"the bundle lists {counted(len(predictor.segments), 'segment')} and its network gives "
-            f"{counted(len(objects), 'class', 'classes')} beside the background; list one segment for each class in "
-            "its inference.yaml"
-        )
-    if with_probability and not (objects.min() >= -_ROUNDING and objects.max() <= 1 + _ROUNDING):
-        raise ConfigError(
-            f"the bundle gives values from {objects.min():.4g} to {objects.max():.4g} for probabilities; expected "
-            "[0, 1]; declare an activation in its postprocessing"
-        )
-    objects = objects.clip(0, 1)
-    if isinstance(volume.source, DicomSeries) and results.format == "dicom-seg":
-        written = _write_dicom_seg(
-            predictor, mask, objects if with_probability else None, volume.source, results, algorithm, overwrite
-        )
-    else:
-        written = _write_nifti(mask, objects if with_probability else None, volume, results, overwrite)
-    assert predictor.origin is not None
-    run = {
-        "device": str(predictor.device),
-        "number_format": predictor.number_format,
-        "overlays": list(predictor.origin.overlays),
-        "settings": json.loads(json.dumps(dict(predictor.origin.settings), default=str)),
-        "seconds": round(time.monotonic() - started_s, 3),
-    }
-    write_volume_record(results.record, results.source, volume, algorithm, run, written, overwrite=overwrite)
-
-
-def _write_dicom_seg(
-    predictor: Predictor,
-    mask: NDArray[Any],
-    objects: NDArray[np.float32] | None,
-    series: DicomSeries,
-    results: VolumeResults,
-    algorithm: AlgorithmIdentification,
-    overwrite: bool,
-) -> list[Path]:
-    write_dicom_seg(
-        results.mask, mask.astype(np.uint8), series, predictor.segments, algorithm=algorithm, overwrite=overwrite
-    )
-    if objects is None:
-        return [results.mask]
-    write_dicom_seg(
-        results.probability(),
-        objects,
-        series,
-        predictor.segments,
-        kind="fractional",
-        algorithm=algorithm,
-        series_number=901,
-        overwrite=overwrite,
-    )
-    return [results.mask, results.probability()]
-
-
-def _write_nifti(
-    mask: NDArray[Any], objects: NDArray[np.float32] | None, volume: Volume, results: VolumeResults, overwrite: bool
-) -> list[Path]:
-    like = volume.affine if isinstance(volume.source, DicomSeries) else volume.source
-    write_nifti(results.mask, mask, like, overwrite=overwrite)
-    written = [results.mask]
-    for index, values in enumerate(() if objects is None else objects, 1):
-        write_nifti(results.probability(index), values, like, overwrite=overwrite)
-        written.append(results.probability(index))
-    return written

@@ -18,6 +18,7 @@ from .formats import (
     RASTER_SUFFIXES,
     DicomFolder,
     DicomSeries,
+    ExpectedSeries,
     NiftiImage,
     SeriesListing,
     check_orientation,
@@ -96,12 +97,14 @@ class SeriesInput:
         folder: Folder in which its files lie, or the one file.
         uid: Series Instance UID; empty where its files have none.
         allow: Repairs that may be made.
+        expected: What it must be.
         files: Its files, by which a series without a UID is told from others.
     """
 
     folder: Path
     uid: str
     allow: frozenset[str] = frozenset()
+    expected: ExpectedSeries = field(default_factory=ExpectedSeries)
     files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
 
     @cached_property
@@ -120,7 +123,9 @@ class SeriesInput:
         Args:
             progress: Show bars on standard error.
         """
-        series = read_dicom_series(self.folder, self.uid, allow=self.allow, progress=progress)
+        series = read_dicom_series(
+            self.folder, self.uid, allow=self.allow, progress=progress, **self.expected._asdict()
+        )
         return Volume(series.voxels, series.affine, series)
 
 
@@ -239,7 +244,7 @@ def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInp
     if path.is_file():
         _check_alone(path, found, progress)
     files = {series.uid: series.paths for series in found.series}
-    return [SeriesInput(path, uid, frozenset(choice.allow), files[uid]) for uid in _chosen(found, choice)]
+    return [SeriesInput(path, uid, frozenset(choice.allow), files=files[uid]) for uid in _chosen(found, choice)]
 
 
 def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:

@@ -19,7 +19,6 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-import torch
 from identifier_scan import IdentifierScan
 from monai.transforms import Compose, Invertd, LoadImaged, Spacingd
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
@@ -27,12 +26,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
+from untrained_networks import write_untrained
 
 from pipeline.data import Manifest
-from pipeline.engines import save_whole
 from pipeline.errors import ConfigError, MissingFileError
 from pipeline.formats import DicomSeriesReader, MadeUpPatient, NiftiReader, read_dicom_series, write_dicom_series
-from pipeline.networks import ValidUNet
 from pipeline.predict import Predictor
 from pipeline.predict_volumes import _prepared, predict_volumes, volume_probability
 from pipeline.volume_inputs import NiftiInput, SeriesInput, find_volumes
@@ -72,17 +70,7 @@ def anatomy(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> NDArray[np.in
 @pytest.fixture(scope="session")
 def volume_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained network, biased so that it gives the three classes in about equal parts."""
-    torch.manual_seed(3)
-    network = ValidUNet(3, 3, channels=CHANNELS, dropout=0.0).eval()
-    with torch.inference_mode():
-        logits = network(torch.randn(4, 3, 92, 92))
-    weights = network.state_dict()
-    bias = list(weights)[-1]
-    assert weights[bias].shape == (3,)
-    weights[bias] = weights[bias] - logits.mean((0, 2, 3))
-    path = tmp_path_factory.mktemp("run") / "weights.pt"
-    save_whole(weights, path)
-    return path
+    return write_untrained(tmp_path_factory.mktemp("run") / "weights.pt", 3, CHANNELS)
 
 
 @pytest.fixture(scope="session")
@@ -214,7 +202,8 @@ def test_a_real_ct_series_becomes_the_seg_that_the_predictor_gave(
 ) -> None:
     """Slices stay axial, so that three of them go through the network and not 512."""
     folder, out = real_data("dcmqi-ct-seg") / "ct-3slice", tmp_path / "out"
-    finished = predict(folder, "-o", out, "--set", "orientation=PLS")
+    arguments = ["--set", "orientation=PLS", "--allow", "modality"]
+    finished = predict(folder, "-o", out, *arguments)
     assert finished.status == 0, finished.stderr
     (path,) = out.glob("*_seg.dcm")
     series = read_dicom_series(folder)
@@ -230,7 +219,7 @@ def test_a_real_ct_series_becomes_the_seg_that_the_predictor_gave(
     seg = pydicom.dcmread(path)
     assert seg.PatientName == series.headers[0].PatientName
     # The whole folder holds SEG objects beside the images, which are passed over and counted.
-    finished = predict(real_data("dcmqi-ct-seg"), "-o", tmp_path / "whole", "--set", "orientation=PLS")
+    finished = predict(real_data("dcmqi-ct-seg"), "-o", tmp_path / "whole", *arguments)
     assert finished.status == 0, finished.stderr
     assert f"{path.name.split('_')[0]}: 2 Segmentation Storage passed over\n" in finished.stderr
     record = json.loads(next((tmp_path / "whole").glob("*.json")).read_text(encoding="utf-8"))
@@ -262,11 +251,12 @@ def test_a_real_series_without_uids_gives_nifti_and_no_seg(
         for keyword in ("SeriesInstanceUID", "FrameOfReferenceUID"):
             dataset[keyword].value = ""
         dataset.save_as(folder / path.name)
-    finished = predict(folder, "-o", tmp_path / "out", "--set", "orientation=PLS")
+    arguments = ["--set", "orientation=PLS", "--allow", "modality"]
+    finished = predict(folder, "-o", tmp_path / "out", *arguments)
     assert (finished.status, finished.stdout) == (2, "")
     assert "write NIfTI" in finished.last_line
     assert not (tmp_path / "out").exists()
-    finished = predict(folder, "-o", tmp_path / "out", "--set", "orientation=PLS", "--format", "nifti")
+    finished = predict(folder, "-o", tmp_path / "out", *arguments, "--format", "nifti")
     assert finished.status == 0, finished.stderr
     (mask,) = (tmp_path / "out").glob("*_mask.nii.gz")
     np.testing.assert_allclose(nib.load(mask).affine, read_dicom_series(folder).affine, atol=1e-4)
@@ -467,7 +457,7 @@ def test_a_bundle_that_samples_anew_gives_results_on_the_grid_of_the_source(
     softmax, _ = predictor.postprocessing.transforms
     back = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False)
     ct = replace(predictor, preprocessing=preprocessing, postprocessing=Compose([softmax, back]))
-    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE)
+    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE, modality="MR")
     source = SeriesInput(tmp_path / "series", read_dicom_series(tmp_path / "series").series_uid)
     (results,) = predict_volumes(ct, [source], tmp_path / "out", probability=True, progress=False)
     probability = volume_probability(ct, source.read())
@@ -644,7 +634,7 @@ def test_a_bundle_for_images_refuses_volumes(processes: Any, trained_run: Any, t
 
 
 def test_segments_that_are_not_the_classes_are_refused(predictor: Predictor, tmp_path: Path) -> None:
-    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE)
+    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE, modality="MR")
     source = SeriesInput(tmp_path / "series", read_dicom_series(tmp_path / "series").series_uid)
     fewer = replace(predictor, segments=predictor.segments[:1])
     with pytest.raises(ConfigError, match="lists 1 segment and its network gives 2 classes beside the background"):
@@ -840,7 +830,7 @@ def test_the_segments_of_the_bundle_are_the_classes_of_its_manifest(predictor: P
 
 
 def test_the_modifier_reaches_the_segments(predictor: Predictor, tmp_path: Path) -> None:
-    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE)
+    write_dicom_series(tmp_path / "series", anatomy(), OBLIQUE, modality="MR")
     source = SeriesInput(tmp_path / "series", read_dicom_series(tmp_path / "series").series_uid)
     (results,) = predict_volumes(predictor, [source], tmp_path / "out", progress=False)
     types = [item.SegmentedPropertyTypeCodeSequence[0] for item in pydicom.dcmread(results.mask).SegmentSequence]

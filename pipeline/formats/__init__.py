@@ -1,5 +1,7 @@
 """Image files in and segmentations out. Axis order is (row, column), and (row, column, slice) for volumes."""
 
+from .dicom_expected import ExpectedSeries as ExpectedSeries
+from .dicom_expected import expected_series as expected_series
 from .dicom_files import DicomFile as DicomFile
 from .dicom_files import DicomFolder as DicomFolder
 from .dicom_files import SeriesListing as SeriesListing

@@ -12,6 +12,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from .dicom_expected import ExpectedSeries
 from .dicom_files import PathLike, common_folder
 from .dicom_series import DicomSeries, read_dicom_series
 from .dicom_stack import check_allowed
@@ -28,6 +29,8 @@ class DicomSeriesReader(ImageReader):
     Args:
         series_uid: Series Instance UID, where a folder holds several image series.
         allow: Names in `pipeline.formats.REPAIRS`.
+        modality: Modality that series must have, such as CT; None where any will do.
+        units: Units of their values, such as HU; None likewise.
 
     Raises:
         ConfigError: If `allow` names an unknown repair.
@@ -37,14 +40,21 @@ class DicomSeriesReader(ImageReader):
 
             _target_: monai.transforms.LoadImaged
             keys: [image]
-            reader: {_target_: pipeline.formats.DicomSeriesReader}
+            reader: {_target_: pipeline.formats.DicomSeriesReader, modality: CT, units: HU}
             ensure_channel_first: true
     """
 
-    def __init__(self, series_uid: str | None = None, allow: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        series_uid: str | None = None,
+        allow: Collection[str] = (),
+        modality: str | None = None,
+        units: str | None = None,
+    ) -> None:
         super().__init__()
         self.series_uid = series_uid
         self.allow = check_allowed(allow)
+        self.expected = ExpectedSeries(modality, units)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Return whether every path is a folder, or a file that has no suffix or the one of DICOM."""
@@ -86,10 +96,10 @@ class DicomSeriesReader(ImageReader):
         """
         paths = ensure_tuple(img)
         if len(paths) > 1 and all(path.is_file() for path in paths):
-            series = [read_dicom_series(paths, self.series_uid, allow=self.allow)]
+            series = [self._read(paths)]
             paths = (common_folder(paths),)
         else:
-            series = [read_dicom_series(path, self.series_uid, allow=self.allow) for path in paths]
+            series = [self._read(path) for path in paths]
         first = series[0]
         for path, other in zip(paths, series, strict=True):
             _check_grid(path, other, paths[0], first)
@@ -107,6 +117,9 @@ class DicomSeriesReader(ImageReader):
             "series_uid": first.series_uid,
             "repairs": "; ".join(repair for one in series for repair in one.repairs),
         }
+
+    def _read(self, paths: PathLike | Sequence[PathLike]) -> DicomSeries:
+        return read_dicom_series(paths, self.series_uid, allow=self.allow, **self.expected._asdict())
 
 
 def _check_grid(path: Path, series: DicomSeries, first_path: Path, first: DicomSeries) -> None:

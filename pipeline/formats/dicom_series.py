@@ -19,6 +19,7 @@ from ..counted import agreed, counted
 from ..errors import ImageError
 from .dicom_checks import check_frames, files_of
 from .dicom_decoders import add_decoders
+from .dicom_expected import check_modality, check_units
 from .dicom_files import DicomFolder, PathLike, in_parallel, list_series, name_files, plain_uid, scan_dicom
 from .dicom_frames import WHOLE_RESCALES, Frame, KnownFacts, SourceFrame, UnreadableHeaderError, frames_of
 from .dicom_pixels import PixelSource, modality_values, pixel_source, stored_values, value_dtype
@@ -63,6 +64,8 @@ def read_dicom_series(
     series_uid: str | None = None,
     *,
     allow: Collection[str] = (),
+    modality: str | None = None,
+    units: str | None = None,
     progress: bool = False,
 ) -> DicomSeries:
     """Read the one image series in a folder, or the one that is named.
@@ -81,6 +84,8 @@ def read_dicom_series(
             by name.
         series_uid: Series Instance UID, needed where there are several image series.
         allow: Names in `pipeline.formats.REPAIRS`: what is named and occurs is repaired, and said in `repairs`.
+        modality: Modality that the series must have, such as CT; None where any will do.
+        units: Units that its values must be in, such as HU; None likewise.
         progress: Show bars on standard error.
 
     Returns:
@@ -92,7 +97,8 @@ def read_dicom_series(
         ImageError: If there is no image, no series or several to choose from; if files are empty or damaged; or slices
             are missing, doubled, displaced or tilted, of acquisitions that take turns, have no position, differ in
             size, spacing, orientation, frame of reference, patient, modality, units or the way to them, hold colour, or
-            more or fewer pixels than their headers say; or if CT or PET has no rescale. The message names the files.
+            more or fewer pixels than their headers say; if CT or PET has no rescale; or if the series is of another
+            modality or in other units than it must be. The message names the files.
     """
     allowed = check_allowed(allow)
     add_decoders()
@@ -102,7 +108,9 @@ def read_dicom_series(
             repairs = _check_files(found, series_uid, allowed)
             frames = _frames(found, allowed, repairs)
             check_frames(frames)
+            check_modality(frames, modality, allowed, repairs)
             _check_rescale(frames, allowed, repairs)
+            check_units(frames, units, allowed, repairs)
             invert = _is_inverted(frames, allowed, repairs)
             dtype = value_dtype(frames)
             stack = stack_frames(frames, allowed, partial(_values, dtype=dtype, invert=invert))

@@ -22,11 +22,13 @@ Repair = Literal[
     "gap",
     "interleaved",
     "localizer",
+    "modality",
     "monochrome1-invert",
     "monochrome1-keep",
     "rescale",
     "slice-spacing",
     "tilt",
+    "units",
 ]
 REPAIRS: Final[dict[str, str]] = {
     "duplicate": "drop slices at the place of another one whose values are all equal",
@@ -34,11 +36,13 @@ REPAIRS: Final[dict[str, str]] = {
     "gap": "fill missing slices by linear interpolation between their neighbours",
     "interleaved": "keep slices of several acquisitions that take turns along the normal",
     "localizer": "leave out images that call themselves LOCALIZER in Image Type",
+    "modality": "take a series of another modality than the bundle was made for",
     "monochrome1-invert": "MONOCHROME1 in physical units: invert the stored values, as some makers did",
     "monochrome1-keep": "MONOCHROME1 in physical units: keep the values, as the standard has it",
     "rescale": "CT and PET without rescale: 1 and 0 for the slope and the intercept that are missing, and no units",
     "slice-spacing": "take 1 mm for a single slice whose header gives no thickness",
     "tilt": "keep the pixels of a tilted gantry and say the shear in the affine",
+    "units": "take values in other or unknown units for those that the bundle was made for",
 }
 """What `allow` may name, and what each does."""
 

@@ -21,6 +21,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from pipeline.data import Manifest
 from pipeline.engines import read_checkpoint
+from pipeline.formats import expected_series
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "hippocampus_mr_segmentation"
@@ -99,6 +100,11 @@ def test_metadata_is_complete() -> None:
     for tensors in METADATA["network_data_format"].values():
         for tensor in tensors.values():
             assert tensor.keys() >= {*("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")}
+
+
+def test_series_must_be_mr_and_of_any_units() -> None:
+    (image,) = METADATA["network_data_format"]["inputs"].values()
+    assert expected_series(image) == ("MR", None)
 
 
 def test_the_sizes_in_the_metadata_are_those_of_the_network() -> None:

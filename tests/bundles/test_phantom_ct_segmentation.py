@@ -22,9 +22,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, verify_net_in_out
 from numpy.typing import NDArray
+from pydicom.data import get_testdata_file
 
 from pipeline.data import Manifest
 from pipeline.data.phantom_ct_files import SEGMENTS
+from pipeline.errors import ImageError
+from pipeline.formats import expected_series
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "phantom_ct_segmentation"
@@ -74,6 +77,18 @@ def test_validation_and_inference_treat_a_series_alike() -> None:
     assert [part["_target_"] for part in ours] == [part["_target_"] for part in theirs]
     assert INFERENCE["inferer"]["_target_"] == TRAIN["validate"]["inferer"]["_target_"]
     assert INFERENCE["tile_px"] == TRAIN["validate"]["inferer"]["tile_px"] == "auto"
+
+
+def test_the_readers_expect_what_the_metadata_say() -> None:
+    (image,) = METADATA["network_data_format"]["inputs"].values()
+    expected = expected_series(image)
+    assert expected == ("CT", "HU")
+    sections = (TRAIN["train"], TRAIN["validate"], INFERENCE)
+    for section in sections:
+        reader = ConfigParser({"load": section["preprocessing"]["transforms"][0]["reader"]}).get_parsed_content("load")
+        assert reader.expected == expected
+        with pytest.raises(ImageError, match="the series is MR; expected CT"):
+            reader.get_data(reader.read(str(get_testdata_file("MR_small.dcm"))))
 
 
 def test_training_and_validation_see_the_same_slices() -> None:
