@@ -7,10 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .errors import ConfigError, MissingFileError
 from .formats import AlgorithmIdentification, ExpectedSeries, expected_series
+
+NO_SETTINGS: Final = (
+    *("allow", "bundle_root", "checkpoint_path", "dataset_dir", "mask_format", "output_dir", "overwrite"),
+)
+"""Ids of `inference.yaml` that say which files are read and written, and not how a volume is segmented. Of the repairs
+that are allowed, a record has those that were made."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,11 @@ class BundleOrigin:
     checkpoint: Path
     overlays: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """Return overlays and settings as a record has them."""
+        settings = json.loads(json.dumps(dict(self.settings), default=str))
+        return {"overlays": list(self.overlays), "settings": dict(sorted(settings.items()))}
 
     def algorithm(self) -> AlgorithmIdentification:
         """Return name and version in the bundle's `metadata.json`, and the SHA-256 of the file of weights.

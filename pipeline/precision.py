@@ -34,6 +34,11 @@ def is_bfloat16(device: torch.device, precision: Precision) -> bool:
     return precision == "bf16" or (precision == "auto" and has_bfloat16_units(device))
 
 
+def number_format(device: torch.device, inferer: object) -> str:
+    """Return in what an inferer lets a network compute on `device`: `"bfloat16"` or `"float32"`."""
+    return "bfloat16" if is_bfloat16(device, getattr(inferer, "precision", "fp32")) else "float32"
+
+
 def has_bfloat16_units(device: torch.device) -> bool:
     """Tell whether `device` multiplies in bfloat16 rather than emulating it."""
     if device.type == "cuda":

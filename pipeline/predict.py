@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from monai.bundle import ConfigParser
 from monai.data import ImageReader, ITKReader, NibabelReader, NrrdReader, PydicomReader, decollate_batch
 from monai.inferers import Inferer
 from monai.transforms import Compose, LoadImaged
 from torch import nn
 from tqdm.auto import tqdm
 
-from .bundle_config import config_files, parse_bundle, recorded_network
+from .bundle_config import config_files, parse_bundle
 from .bundle_origin import BundleOrigin
-from .engines import check_arguments, load_network
+from .engines import RecordedSettings, check_arguments, load_network, recorded_settings, take_recorded
 from .errors import ConfigError
 from .formats import (
     DicomSeriesReader,
@@ -39,10 +41,11 @@ from .formats import (
 )
 from .inferers import OverlapTileInferer, class_mask
 from .output_folder import output_folder
-from .precision import is_bfloat16
+from .precision import number_format
 from .reports import overlay_picture, save_picture
 from .streamed_prediction import StreamedPrediction
 from .transforms import interior_instances
+from .volumes import after_loading
 
 IN_MEMORY_PX = 2**24
 """Most pixels of an image that are held in memory unless another limit is given: 4096 × 4096."""
@@ -51,6 +54,7 @@ _VOLUME_READERS = (NiftiReader, DicomSeriesReader, NibabelReader, ITKReader, Nrr
 
 # Ids of inference.yaml that name what the command line of `predict` names for itself.
 _OPTIONS = {
+    "allow": "--allow",
     "bundle_root": "--bundle",
     "checkpoint_path": "--checkpoint",
     "dataset_dir": "the inputs",
@@ -72,6 +76,7 @@ class Predictor:
         device: Where the network runs.
         segments: What the classes from 1 on are, for DICOM SEG; empty where the bundle does not say.
         origin: Which files these parts came from; None where they came from none.
+        remarks: Which settings came from the record of the training run, and which contradict it.
     """
 
     preprocessing: Compose
@@ -81,6 +86,7 @@ class Predictor:
     device: torch.device
     segments: tuple[SegmentDescription, ...] = ()
     origin: BundleOrigin | None = None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def from_bundle(
@@ -95,7 +101,7 @@ class Predictor:
         Args:
             bundle: Folder of the bundle.
             checkpoint: The weights; `models/model.pt` of the bundle by default. Where they lie in the folder of their
-                run, the network is that of the run's record.
+                run, the network and what it is given are as the run's record has them, but for `overrides`.
             overlays: Names of overlays on `inference.yaml`.
             overrides: Values of config ids.
 
@@ -111,12 +117,10 @@ class Predictor:
         files = config_files(bundle, "inference", overlays)
         path = Path(bundle) / "models" / "model.pt" if checkpoint is None else Path(checkpoint)
         parser = parse_bundle(files, {"bundle_root": str(bundle), "checkpoint_path": str(path), **chosen})
-        if not any(name.partition("::")[0].partition("#")[0] in ("network_def", "num_classes") for name in chosen):
-            recorded = recorded_network(path, parser.get("network_def"))
-            if recorded is not None:
-                check_arguments("network_def", recorded)
-                parser["network_def"] = recorded
-                parser.parse(reset=True)
+        recorded = recorded_settings(parser, path, tuple(chosen))
+        if recorded.network_def is not None:
+            check_arguments("network_def", recorded.network_def)
+        take_recorded(parser, recorded)
         device = torch.device(parser.get_parsed_content("device"))
         network = parser.get_parsed_content("network_def").to(device=device, memory_format=torch.channels_last)
         load_network(network, path)
@@ -127,7 +131,8 @@ class Predictor:
             postprocessing=parser.get_parsed_content("postprocessing"),
             device=device,
             segments=tuple(parser.get_parsed_content("segments")) if "segments" in parser else (),
-            origin=BundleOrigin(Path(bundle), path, tuple(overlays), chosen),
+            origin=BundleOrigin(Path(bundle), path, tuple(overlays), {**recorded.taken, **chosen}),
+            remarks=_remarks(parser, recorded),
         )
 
     def streamed(self) -> StreamedPrediction:
@@ -153,7 +158,7 @@ class Predictor:
     @property
     def number_format(self) -> str:
         """In what the network computes: `"bfloat16"` or `"float32"`."""
-        return "bfloat16" if is_bfloat16(self.device, getattr(self.inferer, "precision", "fp32")) else "float32"
+        return number_format(self.device, self.inferer)
 
     def check_tiles(self, size_px: Sequence[int], channels: int) -> None:
         """Refuse tiles that do not fit the network or the budget, before the first image is segmented.
@@ -179,13 +184,7 @@ class Predictor:
         Args:
             page: (channel, row, column), as `read_image` gives it.
         """
-        return torch.as_tensor(self.after_loading(torch.from_numpy(page.astype(np.float32))))
-
-    def after_loading(self, image: torch.Tensor) -> torch.Tensor:
-        """Return what the preprocessing makes of an image that is loaded already, (C, H, W) or (C, i, j, k) float32."""
-        start = self.preprocessing.get_index_of_first(lambda part: isinstance(part, LoadImaged)) + 1
-        prepared: torch.Tensor = self.preprocessing({"image": image}, start=start)["image"]
-        return prepared
+        return torch.as_tensor(after_loading(self.preprocessing, torch.from_numpy(page.astype(np.float32))))
 
     @torch.inference_mode()
     def probability(self, pages: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -290,6 +289,18 @@ def predict_files(
             else:
                 _predict_in_memory(predictor, results, wanted, overwrite, bar)
     return plan
+
+
+def _remarks(parser: ConfigParser, recorded: RecordedSettings) -> tuple[str, ...]:
+    remarks = []
+    if recorded.taken:
+        taken = ", ".join(f"{name}={json.dumps(value)}" for name, value in recorded.taken.items())
+        remarks.append(f"settings of the training run, from its record: {taken}")
+    for name, value in recorded.contradicted.items():
+        remarks.append(
+            f"{name}={json.dumps(parser.get(name))} is not what the network was trained with: {json.dumps(value)}"
+        )
+    return tuple(remarks)
 
 
 def _is_segmented(results: ResultPaths, kinds: Sequence[ResultKind]) -> bool:

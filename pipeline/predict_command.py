@@ -105,11 +105,13 @@ def _predict(options: argparse.Namespace) -> None:
 
     keep_freed_memory()
     predictor = Predictor.from_bundle(options.bundle, options.checkpoint, options.overlay, parse_overrides(options.set))
+    for remark in predictor.remarks:
+        print(remark, file=sys.stderr)
     (_predict_volumes if predictor.reads_volumes else _predict_images)(options, predictor)
 
 
 def _list(options: argparse.Namespace) -> None:
-    from .volume_inputs import find_series
+    from .volumes import find_series
 
     rows = [("SERIES", "MODALITY", "SLICES", "ROWS × COLUMNS")]
     for series in find_series(options.inputs, progress=True):
@@ -123,7 +125,7 @@ def _list(options: argparse.Namespace) -> None:
 def _predict_images(options: argparse.Namespace, predictor: Predictor) -> None:
     from .formats import find_inputs
     from .predict import Wanted, predict_files
-    from .volume_inputs import check_not_volumes
+    from .volumes import check_not_volumes
 
     given = next((option for name, option in _FOR_VOLUMES.items() if getattr(options, name)), None)
     if given is not None:
@@ -148,7 +150,7 @@ def _predict_images(options: argparse.Namespace, predictor: Predictor) -> None:
 
 def _predict_volumes(options: argparse.Namespace, predictor: Predictor) -> None:
     from .predict_volumes import predict_volumes
-    from .volume_inputs import SeriesChoice, SeriesInput, find_volumes
+    from .volumes import SeriesChoice, SeriesInput, find_volumes
 
     if options.picture:
         raise ConfigError(f"--picture is for images, and bundle {options.bundle} segments volumes; leave it out")

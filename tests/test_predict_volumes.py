@@ -32,8 +32,8 @@ from pipeline.data import Manifest
 from pipeline.errors import ConfigError, MissingFileError
 from pipeline.formats import DicomSeriesReader, MadeUpPatient, NiftiReader, read_dicom_series, write_dicom_series
 from pipeline.predict import Predictor
-from pipeline.predict_volumes import _prepared, predict_volumes, volume_probability
-from pipeline.volume_inputs import NiftiInput, SeriesInput, find_volumes
+from pipeline.predict_volumes import predict_volumes, volume_probability
+from pipeline.volumes import NiftiInput, SeriesInput, find_volumes, prepared
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "hippocampus_mr_segmentation"
@@ -405,26 +405,6 @@ def test_one_anatomy_gives_one_mask_in_world_space_whatever_its_file(
         np.testing.assert_array_equal(mask.affine, source.affine)
 
 
-def test_predict_gives_the_masks_that_a_run_of_the_bundle_gives(
-    predict: Callable[..., Any], processes: Any, as_options: Any, volume_checkpoint: Path, tmp_path: Path
-) -> None:
-    volumes = tmp_path / "volumes"
-    volumes.mkdir()
-    for seed in range(2):
-        nib.save(nib.Nifti1Image(anatomy(seed), OBLIQUE), volumes / f"case{seed}.nii.gz")
-    assert predict(volumes, "-o", tmp_path / "one").status == 0
-    settings = {**SETTINGS, "dataset_dir": str(volumes), "checkpoint_path": str(volume_checkpoint)}
-    config = str(BUNDLE / "configs" / "inference.yaml")
-    words = ["run", "inferring", "--config_file", config, "--bundle_root", str(BUNDLE)]
-    words += as_options({**settings, "output_dir": str(tmp_path / "two")})
-    finished = processes.start("monai.bundle", words, tmp_path).wait()
-    assert finished.status == 0, finished.stderr
-    for seed in range(2):
-        one, two = (nib.load(tmp_path / folder / f"case{seed}_mask.nii.gz") for folder in ("one", "two"))
-        np.testing.assert_array_equal(np.asanyarray(one.dataobj), np.asanyarray(two.dataobj))
-        np.testing.assert_array_equal(one.affine, two.affine)
-
-
 @pytest.mark.parametrize("kind", ["nifti", "dicom"])
 def test_a_volume_is_prepared_as_the_reader_of_a_bundle_would(predictor: Predictor, tmp_path: Path, kind: str) -> None:
     if kind == "nifti":
@@ -441,7 +421,7 @@ def test_a_volume_is_prepared_as_the_reader_of_a_bundle_would(predictor: Predict
     of_bundle = replace(predictor, preprocessing=Compose([loaded, *rest]))
     wanted = of_bundle.preprocessing({"image": str(path)})["image"]
     np.testing.assert_array_equal(volume_probability(of_bundle, volume).shape, (3, *SHAPE))
-    found = _prepared(of_bundle, volume)
+    found = prepared(of_bundle.preprocessing, volume)
     np.testing.assert_array_equal(found.numpy(), wanted.numpy())
     np.testing.assert_array_equal(found.affine, wanted.affine)
 

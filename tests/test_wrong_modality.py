@@ -11,23 +11,18 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from untrained_networks import write_untrained
+from untrained_networks import BUNDLES, CT, MR, checkpoint_of, settings_of
 
 from pipeline.formats import write_dicom_series
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
-CHANNELS = {"hippocampus_mr_segmentation": (3, [4, 6, 8]), "phantom_ct_segmentation": (4, [4, 6, 8, 10])}
-# Slices of 1024 px and more would take long; a real slice of 64 px stays as it is.
+# A slice of 64 px; those of other real MR images are larger and take longer.
 REAL_MR = Path(str(get_testdata_file("MR_small.dcm")))
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("weights")
-    return {
-        name: write_untrained(folder / f"{name}.pt", classes, channels)
-        for name, (classes, channels) in CHANNELS.items()
-    }
+    return {bundle: checkpoint_of(bundle, folder) for bundle in (CT, MR)}
 
 
 @pytest.fixture
@@ -36,9 +31,8 @@ def predict(processes: Any, checkpoints: dict[str, Path], tmp_path: Path) -> Cal
 
     def run(bundle: str, source: Path, *allow: str) -> Any:
         given = ["predict", "--bundle", BUNDLES / bundle, "--checkpoint", checkpoints[bundle], source, "-o", "out"]
-        channels = "network_def::channels=" + json.dumps(CHANNELS[bundle][1])
-        for setting in (channels, "device=cpu", "precision=fp32"):
-            given += ["--set", setting]
+        for name, value in settings_of(bundle).items():
+            given += ["--set", f"{name}={value}"]
         for repair in allow:
             given += ["--allow", repair]
         return processes.start("pipeline", given, tmp_path).wait()
@@ -56,11 +50,11 @@ def assert_refused(finished: Any, said: str, tmp_path: Path) -> None:
 def test_a_real_mr_series_is_refused_by_the_ct_bundle_unless_modality_and_units_are_allowed(
     predict: Callable[..., Any], tmp_path: Path
 ) -> None:
-    finished = predict("phantom_ct_segmentation", REAL_MR)
+    finished = predict(CT, REAL_MR)
     assert_refused(finished, "the series is MR; expected CT, which the bundle was made for", tmp_path)
-    finished = predict("phantom_ct_segmentation", REAL_MR, "modality")
+    finished = predict(CT, REAL_MR, "modality")
     assert_refused(finished, "expected HU, which the bundle was made for", tmp_path)
-    finished = predict("phantom_ct_segmentation", REAL_MR, "modality", "units")
+    finished = predict(CT, REAL_MR, "modality", "units")
     assert finished.status == 0, finished.stderr
     (path,) = (tmp_path / "out").glob("*.json")
     source = json.loads(path.read_text(encoding="utf-8"))["source"]
@@ -78,7 +72,7 @@ def test_a_real_ct_series_is_refused_by_the_mr_bundle(
 ) -> None:
     for name in ("totalseg-ct-dicom/example_ct_dicom", "dcmqi-ct-seg/ct-3slice"):
         data_set, _, folder = name.partition("/")
-        finished = predict("hippocampus_mr_segmentation", real_data(data_set) / folder)
+        finished = predict(MR, real_data(data_set) / folder)
         assert_refused(finished, "the series is CT; expected MR, which the bundle was made for", tmp_path)
 
 
@@ -92,9 +86,9 @@ def test_a_real_ct_without_rescale_is_refused_for_its_units(
         for name in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
             dataset.pop(name, None)
         dataset.save_as(folder / path.name)
-    assert_refused(predict("phantom_ct_segmentation", folder), "allow the repair 'rescale'", tmp_path)
-    assert_refused(predict("phantom_ct_segmentation", folder, "rescale"), "allow the repair 'units'", tmp_path)
-    finished = predict("phantom_ct_segmentation", folder, "rescale", "units")
+    assert_refused(predict(CT, folder), "allow the repair 'rescale'", tmp_path)
+    assert_refused(predict(CT, folder, "rescale"), "allow the repair 'units'", tmp_path)
+    finished = predict(CT, folder, "rescale", "units")
     assert finished.status == 0, finished.stderr
     (path,) = (tmp_path / "out").glob("*.json")
     repairs = json.loads(path.read_text(encoding="utf-8"))["source"]["repairs"]
@@ -106,16 +100,13 @@ def test_a_run_of_the_ct_bundle_refuses_mr(
 ) -> None:
     affine = np.diag([-3.0, -3.0, 3.0, 1.0])
     write_dicom_series(tmp_path / "series", np.full((40, 44, 3), 100, np.int16), affine, modality="MR")
-    bundle = BUNDLES / "phantom_ct_segmentation"
-    settings = {
+    settings = settings_of(CT) | {
         "dataset_dir": str(tmp_path / "series"),
         "output_dir": str(tmp_path / "out"),
-        "checkpoint_path": str(checkpoints[bundle.name]),
-        "network_def::channels": CHANNELS[bundle.name][1],
-        "device": "cpu",
+        "checkpoint_path": str(checkpoints[CT]),
     }
-    config = str(bundle / "configs" / "inference.yaml")
-    words = ["run", "inferring", "--config_file", config, "--bundle_root", str(bundle), *as_options(settings)]
+    config = str(BUNDLES / CT / "configs" / "inference.yaml")
+    words = ["run", "inferring", "--config_file", config, "--bundle_root", str(BUNDLES / CT), *as_options(settings)]
     finished = processes.start("monai.bundle", words, tmp_path).wait()
     assert finished.status == 2
     assert "the series is MR; expected CT" in finished.last_line

@@ -9,7 +9,6 @@ from .evaluation_record import EvaluationRecord as EvaluationRecord
 from .kept_memory import keep_freed_memory as keep_freed_memory
 from .last_validation import LastValidation as LastValidation
 from .mask_writer import MaskWriter as MaskWriter
-from .nifti_mask_writer import NiftiMaskWriter as NiftiMaskWriter
 from .one_line_errors import report_errors_in_one_line as report_errors_in_one_line
 from .pictures import BestPicture as BestPicture
 from .pictures import TilePictures as TilePictures
@@ -23,7 +22,7 @@ from .running_config import check_arguments as check_arguments
 from .running_config import check_config as check_config
 from .running_config import check_running_config as check_running_config
 from .running_config import override as override
-from .series_mask_writer import SeriesMaskWriter as SeriesMaskWriter
+from .volume_mask_writer import VolumeMaskWriter as VolumeMaskWriter
 from .weight_average import WeightAverage as WeightAverage
 from .weighted_update import WeightedUpdate as WeightedUpdate
 from .weighted_update import step_loss as step_loss

@@ -8,6 +8,7 @@ import inspect
 import pydoc
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +16,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 
-from ..errors import ConfigError
+from ..bundle_origin import NO_SETTINGS
+from ..errors import ConfigError, MissingFileError
 from .knobs import check_kind, check_knobs, check_switch_words, is_wired
 from .processes import check_device
 
@@ -50,6 +52,43 @@ def check_running_config() -> None:
         raise ConfigError(f"run id '{workflow.run_id}' is not in the config{_meant(workflow.run_id, parser.get())}")
 
 
+def changed_settings(bundle: Path) -> dict[str, Any]:
+    """Return the ids whose values in the running config are not those of the bundle's own `inference.yaml`.
+
+    Args:
+        bundle: Folder of the bundle.
+
+    Returns:
+        The values, by their ids; ids that only say where files lie are left out. Empty outside a bundle run.
+
+    Raises:
+        MissingFileError: If the bundle has no such config.
+    """
+    running = running_parser()
+    if running is None:
+        return {}
+    names = [bundle / "configs" / f"inference{suffix}" for suffix in (".yaml", ".yml", ".json")]
+    file = next((name for name in names if name.is_file()), None)
+    if file is None:
+        raise MissingFileError(f"{names[0]} not found; records say what a run changes of it; name the bundle_root")
+    own = ConfigParser(ConfigParser.load_config_file(str(file)))
+    own.resolve_macro_and_relative_ids()
+    return {
+        name: value
+        for name, value in _changes(own.get(), running.get(), "")
+        if name not in NO_SETTINGS and not name.startswith("_meta_")
+    }
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    for name, value in new.items():
+        id_ = f"{where}::{name}" if where else str(name)
+        if isinstance(value, Mapping) and isinstance(old.get(name), Mapping):
+            yield from _changes(old[name], value, id_)
+        elif name not in old or old[name] != value:
+            yield id_, value
+
+
 def check_config(config: Mapping[str, Any]) -> None:
     """Do for a merged config what `check_running_config` does for the running one.
 
@@ -60,8 +99,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     check_knobs(config)
     for where, text in _texts(config, ""):
         check_switch_words(where, text)
-    references = ENTRY_POINTS | set(_references(config))
-    _check_ids(config, references, parents=())
+    _check_ids(config, ENTRY_POINTS | set(references(config)), parents=())
     for where, component in _components(config, ""):
         check_arguments(where, component)
     _check_device(config.get("device"))
@@ -120,6 +158,24 @@ def override(parser: ConfigParser, name: str, value: Any) -> None:
         parser[name] = value
     except (IndexError, ValueError) as error:  # of a list
         raise ConfigError(f"config id '{name}' must end in the number of an item of '{section}'") from error
+
+
+def resolved(parser: ConfigParser, content: Any) -> Any:
+    """Return a part of the config with plain references (`@id`) replaced by what they refer to."""
+    if isinstance(content, Mapping):
+        return {name: resolved(parser, value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [resolved(parser, value) for value in content]
+    if isinstance(content, str) and content.startswith("@") and content[1:] in parser:
+        return resolved(parser, parser.get(content[1:]))
+    return content
+
+
+def references(config: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the ids that strings anywhere in the config refer to, as `@id` or `%id`, split at their separators."""
+    for _, text in _texts(config, ""):
+        for reference in re.findall(r"[@%](\w+(?:(?:::|#)\w+)*)", text):
+            yield tuple(re.split("::|#", reference))
 
 
 def _caller(kind: type[Owner]) -> Owner | None:
@@ -181,13 +237,6 @@ def _texts(config: Any, where: str) -> Iterator[tuple[str, str]]:
                 yield from _texts(value, f"{where}::{name}" if where else str(name))
     elif isinstance(config, str):
         yield where, config
-
-
-def _references(config: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the ids that strings anywhere in the config refer to, as `@id` or `%id`, split at their separators."""
-    for _, text in _texts(config, ""):
-        for reference in re.findall(r"[@%](\w+(?:(?:::|#)\w+)*)", text):
-            yield tuple(re.split("::|#", reference))
 
 
 def _check_device(device: Any) -> None:

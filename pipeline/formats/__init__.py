@@ -10,8 +10,6 @@ from .dicom_files import list_series as list_series
 from .dicom_files import scan_dicom as scan_dicom
 from .dicom_frames import SourceFrame as SourceFrame
 from .dicom_geometry import lps_to_ras as lps_to_ras
-from .dicom_inputs import MaskFormat as MaskFormat
-from .dicom_inputs import plan_series_masks as plan_series_masks
 from .dicom_inputs import series_digest as series_digest
 from .dicom_inputs import series_name as series_name
 from .dicom_inputs import series_records as series_records
@@ -25,6 +23,7 @@ from .dicom_seg_reader import read_dicom_seg as read_dicom_seg
 from .dicom_series import DicomSeries as DicomSeries
 from .dicom_series import read_dicom_series as read_dicom_series
 from .dicom_stack import REPAIRS as REPAIRS
+from .dicom_stack import check_allowed as check_allowed
 from .dicom_stack import without_file_names as without_file_names
 from .dicom_writer import MadeUpPatient as MadeUpPatient
 from .dicom_writer import write_dicom_series as write_dicom_series
@@ -51,7 +50,6 @@ from .nifti import is_nifti_name as is_nifti_name
 from .nifti import read_nifti as read_nifti
 from .nifti import write_nifti as write_nifti
 from .nifti_inputs import nifti_stem as nifti_stem
-from .nifti_inputs import plan_masks as plan_masks
 from .nifti_inputs import volume_records as volume_records
 from .nifti_reader import NiftiReader as NiftiReader
 from .raster import RASTER_SUFFIXES as RASTER_SUFFIXES

@@ -282,7 +282,7 @@ def masks(start: Callable[..., Any], trained: Path, hippocampi: Path, tmp_path_f
 
 
 def test_masks_lie_on_the_grids_of_their_volumes(masks: Path, hippocampi: Path) -> None:
-    assert entries_of(masks) == {f"{case}_mask.nii.gz" for case in VOLUMES}
+    assert entries_of(masks) == {f"{case}_{ending}" for case in VOLUMES for ending in ("mask.nii.gz", "mask.json")}
     for case, (axes, _, _) in VOLUMES.items():
         mask, volume = nib.load(masks / f"{case}_mask.nii.gz"), nib.load(hippocampi / "imagesTr" / f"{case}.nii.gz")
         assert mask.shape == volume.shape

@@ -1,4 +1,4 @@
-"""Series are found below a folder wherever their files lie, and their masks are named by no patient."""
+"""Series are found below a folder wherever their files lie, and their results are named by no patient."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ImageError, MissingFileError, OutputError
-from pipeline.formats import MadeUpPatient, plan_series_masks, read_dicom_series, series_records, write_dicom_series
+from pipeline.errors import ImageError, MissingFileError
+from pipeline.formats import MadeUpPatient, read_dicom_series, series_records, write_dicom_series
 
 
 def write_series(folder: Path, series: int = 1) -> None:
@@ -32,6 +32,7 @@ def test_every_series_is_found_and_named_by_no_patient(tmp_path: Path) -> None:
         assert series.voxels.shape == (4, 5, 3)
         digest = hashlib.sha256(series.series_uid.encode()).hexdigest()
         assert record["name"] == f"series-{digest[:12]}"
+        assert (record["folder"], record["uid"]) == (str(tmp_path), series.series_uid)
     assert sorted(path for record in records for path in record["image"]) == sorted(map(str, tmp_path.rglob("*.dcm")))
 
 
@@ -41,19 +42,3 @@ def test_no_series_at_all_is_refused(tmp_path: Path) -> None:
         series_records(tmp_path)
     with pytest.raises(MissingFileError):
         series_records(tmp_path / "nowhere")
-
-
-def test_masks_are_planned_before_the_first_is_written(tmp_path: Path) -> None:
-    records = [{"image": ["a/1", "a/2"], "name": "a"}, {"image": ["b/1"], "name": "b"}]
-    out = tmp_path / "masks"
-    assert plan_series_masks(records, out, "nifti") == {"a": out / "a_mask.nii.gz", "b": out / "b_mask.nii.gz"}
-    assert plan_series_masks(records, out, "dicom-seg")["a"] == out / "a_seg.dcm"
-    out.mkdir()
-    (out / "b_seg.dcm").touch()
-    with pytest.raises(OutputError, match=r"b_seg\.dcm already exists; pass --force"):
-        plan_series_masks(records, out, "dicom-seg")
-    assert plan_series_masks(records, out, "dicom-seg", overwrite=True)["b"] == out / "b_seg.dcm"
-    with pytest.raises(OutputError, match="lies in the series"):
-        plan_series_masks([{"image": [str(tmp_path / "1")], "name": "a"}], out, "nifti")
-    with pytest.raises(OutputError, match="is a file; name a folder"):
-        plan_series_masks(records, out / "b_seg.dcm", "nifti")

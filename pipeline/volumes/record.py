@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .formats import (
+from .. import __version__
+from ..formats import (
     AlgorithmIdentification,
     DicomSeries,
     NiftiImage,
     whole_file,
     without_file_names,
 )
-from .volume_inputs import SeriesInput, Volume, VolumeInput
+from .inputs import SeriesInput, Volume, VolumeInput
 
 
 def write_volume_record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from .counted import counted
-from .errors import ConfigError, ImageError, MissingFileError
-from .formats import (
+from ..counted import counted
+from ..errors import ConfigError, ImageError, MissingFileError
+from ..formats import (
     RASTER_SUFFIXES,
     DicomFolder,
     DicomSeries,
     ExpectedSeries,
     NiftiImage,
     SeriesListing,
+    check_allowed,
     check_orientation,
     is_nifti_name,
     list_files,
@@ -179,6 +180,22 @@ def find_volumes(
     if not series and (choice.uid is not None or choice.every or choice.allow):
         raise ConfigError("--series, --all-series and --allow are for DICOM, and the inputs are NIfTI; leave them out")
     return tuple(found)
+
+
+def input_of(record: Mapping[str, Any], allow: Collection[str] = ()) -> VolumeInput:
+    """Return the volume of a record that `series_records` or `volume_records` gave.
+
+    Args:
+        record: The record.
+        allow: Repairs of DICOM series that may be made.
+
+    Raises:
+        ConfigError: If `allow` names an unknown repair.
+    """
+    allowed = check_allowed(allow)
+    if "uid" not in record:
+        return NiftiInput(Path(record["source"]))
+    return SeriesInput(Path(record["folder"]), record["uid"], allowed, files=tuple(map(Path, record["image"])))
 
 
 def find_series(paths: Sequence[str | Path], *, progress: bool = False) -> tuple[SeriesListing, ...]:

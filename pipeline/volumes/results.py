@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import OutputError
-from .volume_inputs import NiftiInput, SeriesInput, VolumeInput
+from ..errors import OutputError
+from .inputs import NiftiInput, SeriesInput, VolumeInput
 
 VolumeFormat = Literal["dicom-seg", "nifti"]
 
@@ -108,7 +108,8 @@ def plan_volume_results(
     for results in plan:
         if results.existing and not overwrite:
             raise OutputError(
-                f"{results.existing[0]} already exists; pass --force (in Python overwrite=True) to replace it, or "
+                f"{results.existing[0]} already exists; pass --force (in a bundle run --overwrite True, in Python "
+                "overwrite=True) to replace it, or "
                 "choose another output folder"
             )
     return plan
