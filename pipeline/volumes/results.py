@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,26 @@ class VolumeResults:
         """Return whether a run has written all results that are wanted now."""
         has_probability = bool(self.probabilities) or not with_probability
         return self.mask.exists() and self.record.exists() and has_probability
+
+    def remove_earlier(self, rewritten: Collection[Path]) -> None:
+        """Remove what an earlier run left and this one will not write anew: the record, then probabilities.
+
+        Without its record a volume counts as unfinished, so that what is left by a run that is killed after this is
+        never taken for whole.
+
+        Args:
+            rewritten: Results that this run writes.
+
+        Raises:
+            OutputError: If a file cannot be removed.
+        """
+        for path in (self.record, *(path for path in self.probabilities if path not in rewritten)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{path}, the result of an earlier run, cannot be removed: {error.strerror}; check its permissions"
+                ) from error
 
     def _named(self, ending: str) -> Path:
         return self.folder / f"{self.source.name}_{ending}"

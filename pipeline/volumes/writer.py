@@ -69,7 +69,7 @@ class VolumeWriter:
         inferer: Applies the network.
         with_probability: Also write the probabilities of the classes from 1 on: one fractional DICOM SEG, or a float32
             NIfTI for each class.
-        overwrite: Replace results of an earlier run.
+        overwrite: Replace results of an earlier run, and remove those of them that are not written again.
     """
 
     origin: BundleOrigin
@@ -97,6 +97,8 @@ class VolumeWriter:
         self._check(results, objects)
         mask = class_mask(probability)
         wanted = objects.clip(0, 1) if self.with_probability else None
+        if self.overwrite:
+            results.remove_earlier(self._probabilities(results, objects))
         if isinstance(volume.source, DicomSeries) and results.format == "dicom-seg":
             written = self._write_dicom_seg(results, mask, wanted, volume.source)
         else:
@@ -110,6 +112,13 @@ class VolumeWriter:
         write_volume_record(
             results.record, results.source, volume, self.algorithm, run, written, overwrite=self.overwrite
         )
+
+    def _probabilities(self, results: VolumeResults, objects: NDArray[np.float32]) -> list[Path]:
+        if not self.with_probability:
+            return []
+        if results.format == "dicom-seg":
+            return [results.probability()]
+        return [results.probability(index) for index in range(1, len(objects) + 1)]
 
     def _check(self, results: VolumeResults, objects: NDArray[np.float32]) -> None:
         if results.format == "dicom-seg" and len(objects) != len(self.segments):
