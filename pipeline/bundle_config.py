@@ -1,9 +1,8 @@
-"""Which config files a bundle run is made of, and what a checkpoint's run recorded of its network."""
+"""Which config files a bundle run is made of, and what is laid over them."""
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import yaml
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
-from .engines import RECORD_NAME, check_config, override
+from .engines import check_config, override
 from .errors import ConfigError, MissingFileError
 
 _SWITCHES = {"true": True, "false": False}
@@ -87,38 +86,6 @@ def parse_bundle(files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigP
     check_config(parser.get())
     parser.parse()
     return parser
-
-
-def recorded_network(checkpoint: Path, network_def: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the network that the run of a checkpoint recorded, if the run's folder is still around the checkpoint.
-
-    Only arguments are taken over, and only for the network that the bundle itself names: a record is data, not code.
-
-    Args:
-        checkpoint: `<run>/models/model.pt`; the record is `<run>/log/run.json`.
-        network_def: The bundle's own `network_def`.
-    """
-    record = checkpoint.resolve().parent.parent / "log" / RECORD_NAME
-    if checkpoint.resolve().parent.name != "models" or not record.is_file():
-        return None
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    recorded = content.get("network_def") if isinstance(content, dict) else None
-    if not isinstance(recorded, dict) or recorded.get("_target_") != network_def.get("_target_"):
-        return None
-    arguments = {name: value for name, value in recorded.items() if name != "_target_"}
-    return recorded if _is_plain(arguments) else None
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value holds nothing that MONAI would run or look up, at any depth."""
-    if isinstance(value, dict):
-        return all(name[:1] != "_" and _is_plain(item) for name, item in value.items())
-    if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
-    return not isinstance(value, str) or value[:1] not in ("$", "@", "%")
 
 
 def _config_file(configs: Path, name: str) -> Path:

@@ -1,18 +1,15 @@
-"""Config files of a bundle, arguments of the command line, and the network that a run recorded."""
+"""Config files of a bundle, and arguments of the command line."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipeline.bundle_config import config_files, parse_bundle, parse_overrides, recorded_network
+from pipeline.bundle_config import config_files, parse_bundle, parse_overrides
 from pipeline.errors import ConfigError, MissingFileError
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "em_membrane_segmentation"
-OURS = {"_target_": "pipeline.networks.ValidUNet", "in_channels": 1, "channels": [64, 128]}
 
 
 def test_overlays_follow_the_base_in_the_order_given() -> None:
@@ -71,60 +68,3 @@ def test_overrides_are_laid_over_the_overlays() -> None:
     parser = parse_bundle(files, {"tile_px": 188, "network_def::channels": [2, 3]})
     assert parser.get_parsed_content("tile_px") == 188
     assert parser.get_parsed_content("network_def").channels == (2, 3)
-
-
-# --- the network of a run --------------------------------------------------------------------------------------------
-
-
-def run_with(folder: Path, network_def: Any) -> Path:
-    """A run with this record; return its checkpoint."""
-    (folder / "models").mkdir()
-    (folder / "log").mkdir()
-    (folder / "log" / "run.json").write_text(json.dumps({"network_def": network_def}))
-    return folder / "models" / "model.pt"
-
-
-def test_the_network_that_the_run_recorded_is_found(tmp_path: Path) -> None:
-    recorded = OURS | {"channels": [4, 8, 16], "variant": "release"}
-    checkpoint = run_with(tmp_path, recorded)
-    assert recorded_network(checkpoint, OURS) == recorded
-    (tmp_path / "link.pt").symlink_to(checkpoint)
-    checkpoint.touch()
-    assert recorded_network(tmp_path / "link.pt", OURS) == recorded
-
-
-@pytest.mark.parametrize(
-    "recorded",
-    [
-        None,
-        "ValidUNet",
-        [],
-        OURS | {"_target_": "os.system"},
-        OURS | {"channels": "$__import__('os').mkdir('attack')"},
-        OURS | {"channels": ["$__import__('os').mkdir('attack')"]},
-        OURS | {"channels": [[{"a": "@device"}]]},
-        OURS | {"channels": {"_target_": "os.mkdir", "path": "attack"}},
-        OURS | {"_requires_": [["$__import__('os').mkdir('attack')"]]},
-        OURS | {"_mode_": "debug"},
-        OURS | {"variant": "%train.yaml::network_def"},
-    ],
-    ids=[
-        *("nothing", "text", "list", "another target", "expression", "expression in a list", "deep reference"),
-        *("component", "required first", "mode", "macro"),
-    ],
-)
-def test_a_record_is_data_and_never_code(tmp_path: Path, recorded: Any) -> None:
-    assert recorded_network(run_with(tmp_path, recorded), OURS) is None
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff"], ids=["empty", "cut", "list", "number", "bytes"])
-def test_a_record_that_cannot_be_read_is_no_record(tmp_path: Path, text: str) -> None:
-    checkpoint = run_with(tmp_path, OURS)
-    (tmp_path / "log" / "run.json").write_text(text, errors="surrogateescape")
-    assert recorded_network(checkpoint, OURS) is None
-
-
-def test_a_checkpoint_outside_a_run_has_no_record(tmp_path: Path) -> None:
-    run_with(tmp_path, OURS)
-    assert recorded_network(tmp_path / "elsewhere" / "model.pt", OURS) is None
-    assert recorded_network(tmp_path / "model.pt", OURS) is None

@@ -15,8 +15,13 @@ from .pictures import TilePictures as TilePictures
 from .processes import check_device as check_device
 from .processes import join_processes as join_processes
 from .progress_bar import TrainingProgressBar as TrainingProgressBar
+from .recorded_settings import RECORD_NAME as RECORD_NAME
+from .recorded_settings import RecordedSettings as RecordedSettings
+from .recorded_settings import check_recorded_settings as check_recorded_settings
+from .recorded_settings import recorded_network as recorded_network
+from .recorded_settings import recorded_settings as recorded_settings
+from .recorded_settings import take_recorded as take_recorded
 from .reseed import ReseedEpochs as ReseedEpochs
-from .run_record import RECORD_NAME as RECORD_NAME
 from .run_record import RunRecord as RunRecord
 from .running_config import check_arguments as check_arguments
 from .running_config import check_config as check_config

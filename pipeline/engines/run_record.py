@@ -20,7 +20,6 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 from monai.engines import Evaluator
 
 from .. import __version__
@@ -29,9 +28,9 @@ from ..errors import CheckpointError, OutputError
 from ..formats import whole_file
 from .checkpoint import TrainingCheckpoint
 from .json_record import json_text
-from .running_config import running_parser
+from .recorded_settings import RECORD_NAME
+from .running_config import resolved, running_parser
 
-RECORD_NAME = "run.json"
 _PLACES = ("bundle_root", "manifest_file", "dataset_dir", "output_dir", "ckpt_dir", "log_dir", "_meta_")
 _PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scipy")
 
@@ -99,7 +98,7 @@ class RunRecord:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "config": _without_places(config),
             "config_sha256": _digest(_without_places(config)),
-            "network_def": None if parser is None else _resolved(parser, parser.get("network_def")),
+            "network_def": None if parser is None else resolved(parser, parser.get("network_def")),
             "manifest": {"name": self.manifest.name, "version": self.manifest.version, "sha256": self.manifest.digest},
             "seed": self.seed,
             "resumed_at_epoch": trainer.state.epoch if self.checkpoint.resume else None,
@@ -208,17 +207,6 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def _resolved(parser: ConfigParser, content: Any) -> Any:
-    """Return a part of the config with plain references (`@id`) replaced by what they refer to."""
-    if isinstance(content, Mapping):
-        return {name: _resolved(parser, value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_resolved(parser, value) for value in content]
-    if isinstance(content, str) and content.startswith("@") and content[1:] in parser:
-        return _resolved(parser, parser.get(content[1:]))
-    return content
 
 
 def _versions() -> dict[str, str]:

@@ -327,6 +327,62 @@ def test_a_mask_as_dicom_seg_says_what_it_shows_and_what_made_it(masks: Path, tr
         assert digest in str(made_by.AlgorithmParameters)
 
 
+@pytest.fixture(scope="session")
+def predict(processes: Any, trained: Path, export: Path) -> Callable[..., Any]:
+    """Run `python -m pipeline predict` with the network of the small run."""
+
+    def run(out: Path, *settings: str) -> Any:
+        given = ["predict", "--bundle", BUNDLE, "--checkpoint", trained / "models" / "model.pt", export, "-o", out]
+        for setting in ("device=cpu", "precision=fp32", *settings):
+            given += ["--set", setting]
+        return processes.start("pipeline", [*given, "--all-series", "--format", "nifti"], export).wait()
+
+    return run
+
+
+def test_predict_gives_the_network_what_it_was_trained_with(
+    predict: Callable[..., Any], masks: Path, tmp_path: Path
+) -> None:
+    """Pixels of 6 mm, of which the record of the run tells, and not of 3 mm."""
+    finished = predict(tmp_path)
+    assert finished.status == 0, finished.stderr
+    taken = {name: SMALL[name] for name in ("network_def::channels", "network_def::dropout", "pixel_mm")}
+    (line,) = (line for line in finished.stderr.splitlines() if "settings of the training run" in line)
+    for name, value in taken.items():
+        assert f"{name}={json.dumps(value)}" in line
+    for name in INFERRED.values():
+        found, wanted = (nib.load(folder / f"{name}_mask.nii.gz") for folder in (tmp_path, masks))
+        np.testing.assert_array_equal(np.asanyarray(found.dataobj), np.asanyarray(wanted.dataobj))
+        record = json.loads((tmp_path / f"{name}_mask.json").read_text(encoding="utf-8"))
+        assert record["run"]["settings"] == {**taken, "device": "cpu", "precision": "fp32"}
+
+
+def test_another_value_than_the_recorded_one_is_taken_where_it_is_named_and_said(
+    predict: Callable[..., Any], masks: Path, tmp_path: Path
+) -> None:
+    finished = predict(tmp_path, "pixel_mm=3.0")
+    assert finished.status == 0, finished.stderr
+    assert "\npixel_mm=3.0 is not what the network was trained with: 6.0\n" in f"\n{finished.stderr}"
+    different = 0
+    for name in INFERRED.values():
+        found, wanted = (nib.load(folder / f"{name}_mask.nii.gz") for folder in (tmp_path, masks))
+        different += int(np.sum(np.asanyarray(found.dataobj) != np.asanyarray(wanted.dataobj)))
+        record = json.loads((tmp_path / f"{name}_mask.json").read_text(encoding="utf-8"))
+        assert record["run"]["settings"]["pixel_mm"] == 3.0
+    assert different > 100
+
+
+def test_a_run_of_inference_refuses_other_settings_than_those_of_the_training(
+    begin: Callable[..., Any], inferring: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {name: value for name, value in inferring.items() if name != "pixel_mm"}
+    finished = begin("inferring", "inference", tmp_path / "out", settings)
+    assert finished.status == 2
+    assert "config id pixel_mm is 3.0, and the network of" in finished.last_line
+    assert finished.last_line.endswith("pass --pixel_mm '6.0'")
+    assert not (tmp_path / "out").exists()
+
+
 def test_dciodvfy_finds_nothing_in_a_mask(masks: Path) -> None:
     if shutil.which("dciodvfy") is None:
         assert "CI" not in os.environ, "dciodvfy is not installed; .ci/run installs it"
