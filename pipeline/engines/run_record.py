@@ -43,7 +43,8 @@ class RunRecord:
     The file is written when training starts, after every epoch and validation and at the end, each time whole; the
     record of an earlier run in the same folder stays until the first epoch of this one is over. Its `status` is
     `"running"`, `"completed"`, `"interrupted"` or `"failed"`. `config` is the merged config but for folders of the
-    machine. A score that does not exist is null. No patients are named.
+    machine; `bundle` has name and version of the bundle's `metadata.json`, or is null where there is none. A score that
+    does not exist is null. No patients are named.
 
     Args:
         folder: Where the record goes.
@@ -98,6 +99,7 @@ class RunRecord:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "config": _without_places(config),
             "config_sha256": _digest(_without_places(config)),
+            "bundle": None if parser is None else _bundle(parser.get("_meta_")),
             "network_def": None if parser is None else resolved(parser, parser.get("network_def")),
             "manifest": {"name": self.manifest.name, "version": self.manifest.version, "sha256": self.manifest.digest},
             "seed": self.seed,
@@ -203,6 +205,14 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out where files lie on this machine, which is no part of what the run was."""
     content = {name: value for name, value in config.items() if name not in _PLACES}
     return dict(json.loads(json.dumps(content, default=str)))
+
+
+def _bundle(metadata: Any) -> dict[str, str] | None:
+    """Return name and version in the `metadata.json` that MONAI read beside the configs; None where it has none."""
+    if not isinstance(metadata, Mapping):
+        return None
+    name, version = metadata.get("name"), metadata.get("version")
+    return {"name": name, "version": version} if isinstance(name, str) and isinstance(version, str) else None
 
 
 def _digest(config: Mapping[str, Any]) -> str:

@@ -214,6 +214,8 @@ def test_the_record_of_training_is_complete(trained_run: Any) -> None:
     record = trained_run.record
     assert record["status"] == "completed"
     assert [entry["epoch"] for entry in record["epochs"]] == [1, 2]
+    metadata = json.loads((trained_run.bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert record["bundle"] == {"name": "EM membrane segmentation", "version": metadata["version"]}
     assert record["network_def"]["_target_"] == "pipeline.networks.ValidUNet"
     assert record["network_def"]["out_channels"] == 2  # a reference in the config
     for entry in record["epochs"]:

@@ -19,7 +19,7 @@ import torch
 from ignite.engine import Events
 
 from pipeline.data import Manifest
-from pipeline.engines import RunRecord, TrainingCheckpoint
+from pipeline.engines import RunRecord, TrainingCheckpoint, run_record
 from pipeline.errors import CheckpointError, TrainingError
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +67,8 @@ def test_the_record_says_what_the_run_was_and_what_came_out(
     assert re.fullmatch(r"[0-9a-f]{64}", found["config_sha256"])
     assert (found["seed"], found["processes"], found["resumed_at_epoch"]) == (2015, 1, None)
     assert (found["max_epochs"], found["steps_per_epoch"]) == (3, 3)
+    assert found["bundle"] is None  # nor is there a config outside a bundle run
+    assert found["config"] == {}
     assert found["versions"].keys() == {
         *("unet-pipeline", "python", "monai", "torch", "pytorch-ignite", "numpy", "scipy")
     }
@@ -84,6 +86,21 @@ def test_the_record_says_what_the_run_was_and_what_came_out(
     assert found["best_metric"] == {"score": 0.75}
     assert 0 <= found["epochs"][0]["wall_time_s"] <= found["wall_time_s"] < 600
     assert 50 < found["peak_memory_mb"]["process"] < 100_000
+
+
+@pytest.mark.parametrize(
+    ("metadata", "bundle"),
+    [
+        ({"name": "A", "version": "0.1.0", "task": "t"}, {"name": "A", "version": "0.1.0"}),
+        ({"name": "A"}, None),
+        ({"name": "A", "version": 1}, None),
+        ({}, None),
+        ([], None),
+    ],
+    ids=["both", "no version", "no text", "empty", "list"],
+)
+def test_the_record_names_a_bundle_that_says_what_it_is(metadata: Any, bundle: dict[str, str] | None) -> None:
+    assert run_record._bundle(metadata) == bundle
 
 
 def test_the_record_names_no_folder_and_no_person(
