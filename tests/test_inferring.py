@@ -44,10 +44,11 @@ def inferring(
 
     def run(bundle: str, source: Path, out: Path, **settings: Any) -> Any:
         folder = BUNDLES / bundle
-        places = {"dataset_dir": str(source), "output_dir": str(out), "checkpoint_path": str(checkpoints[bundle])}
-        words = as_options({**settings_of(bundle), **places, **settings})
+        places = {"bundle_root": str(folder), "dataset_dir": str(source), "output_dir": str(out)}
+        checkpoint = {"checkpoint_path": str(checkpoints[bundle])}
+        words = as_options({**settings_of(bundle), **places, **checkpoint, **settings})
         config = str(folder / "configs" / "inference.yaml")
-        arguments = ["run", "inferring", "--config_file", config, "--bundle_root", str(folder), *words]
+        arguments = ["run", "inferring", "--config_file", config, *words]
         return processes.start("monai.bundle", arguments, tmp_path).wait()
 
     return run
@@ -237,4 +238,14 @@ def test_wrong_settings_are_one_line_and_leave_nothing(
     finished = inferring(CT, export, tmp_path / "out", **settings)
     assert finished.status == 2
     assert said in finished.last_line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_without_its_config_cannot_say_what_a_run_changes(
+    inferring: Callable[..., Any], export: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bundle").mkdir()
+    finished = inferring(CT, export, tmp_path / "out", bundle_root=str(tmp_path / "bundle"))
+    assert finished.status == 2
+    assert "inference.yaml not found; records say what a run changes of it; name the bundle_root" in finished.last_line
     assert not (tmp_path / "out").exists()

@@ -218,6 +218,17 @@ def test_the_checkpoint_of_the_bundle_is_the_default(trained_run: Any) -> None:
     assert predictor.network.channels == (4, 8, 16, 32, 64)
 
 
+def test_what_the_record_of_the_run_decides_is_said(trained_run: Any) -> None:
+    said = f"settings of the training run, from its record: network_def::channels={CHANNELS}"
+    predictor = Predictor.from_bundle(BUNDLE, trained_run.checkpoint, overrides={"device": "cpu"})
+    assert predictor.remarks == (said,)
+    assert predictor.origin is not None
+    assert predictor.origin.settings == {"network_def::channels": CHANNELS, "device": "cpu"}
+    chosen = {"device": "cpu", "network_def::dropout": 0.25}
+    predictor = Predictor.from_bundle(BUNDLE, trained_run.checkpoint, overrides=chosen)
+    assert predictor.remarks == (said, "network_def::dropout=0.25 is not what the network was trained with: 0.5")
+
+
 def test_a_network_named_by_the_user_is_taken_instead_of_the_recorded_one(trained_run: Any) -> None:
     with pytest.raises(CheckpointError, match=r"model\.pt belongs to another network: .*expected \(2, 1, 3, 3\)"):
         Predictor.from_bundle(BUNDLE, trained_run.checkpoint, overrides={"network_def::channels": [2, 4, 8, 16, 32]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ from untrained_networks import BUNDLES, CT, MR, checkpoint_of, settings_of
 
 from pipeline.formats import write_dicom_series
 
-# A slice of 64 px; those of other real MR images are larger and take longer.
-REAL_MR = Path(str(get_testdata_file("MR_small.dcm")))
-
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("weights")
     return {bundle: checkpoint_of(bundle, folder) for bundle in (CT, MR)}
+
+
+@pytest.fixture
+def real_mr(tmp_path: Path) -> Path:
+    """A folder with a slice of a real MR, which pydicom ships beside others of the same series."""
+    (tmp_path / "mr").mkdir()
+    return Path(shutil.copy(str(get_testdata_file("MR_small.dcm")), tmp_path / "mr")).parent
 
 
 @pytest.fixture
@@ -48,13 +53,13 @@ def assert_refused(finished: Any, said: str, tmp_path: Path) -> None:
 
 
 def test_a_real_mr_series_is_refused_by_the_ct_bundle_unless_modality_and_units_are_allowed(
-    predict: Callable[..., Any], tmp_path: Path
+    predict: Callable[..., Any], real_mr: Path, tmp_path: Path
 ) -> None:
-    finished = predict(CT, REAL_MR)
+    finished = predict(CT, real_mr)
     assert_refused(finished, "the series is MR; expected CT, which the bundle was made for", tmp_path)
-    finished = predict(CT, REAL_MR, "modality")
+    finished = predict(CT, real_mr, "modality")
     assert_refused(finished, "expected HU, which the bundle was made for", tmp_path)
-    finished = predict(CT, REAL_MR, "modality", "units")
+    finished = predict(CT, real_mr, "modality", "units")
     assert finished.status == 0, finished.stderr
     (path,) = (tmp_path / "out").glob("*.json")
     source = json.loads(path.read_text(encoding="utf-8"))["source"]
