@@ -177,7 +177,7 @@ def _by_position(files: list[Path]) -> list[Path]:
     [
         ("gap", "1 missing on a grid of 4 mm"),
         ("cut short", "has truncated or damaged pixels"),
-        ("damaged", "they may be slices cut short or lost"),
+        ("damaged", "cut short or lost"),
         ("MR", "the series is MR; expected CT"),
     ],
 )
