@@ -9,6 +9,7 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..counted import counted
 from ..formats import plan_results, write_mask
 from ..inferers import class_mask
 from .knobs import switch
@@ -53,4 +54,4 @@ class MaskWriter:
             self._written += 1
 
     def _say(self, evaluator: Engine) -> None:
-        logger.info("%d masks: %s", self._written, self.folder)
+        logger.info("%s: %s", counted(self._written, "mask"), self.folder)

@@ -15,8 +15,10 @@ from monai.engines import Evaluator
 from monai.transforms import Compose
 
 from ..bundle_origin import BundleOrigin
+from ..counted import counted
 from ..errors import ConfigError
 from ..formats import SegmentDescription
+from ..output_folder import output_folder
 from ..volumes import (
     SeriesInput,
     VolumeFormat,
@@ -114,7 +116,6 @@ class VolumeMaskWriter:
         self._started_s = time.monotonic()
 
     def _write(self, evaluator: Evaluator) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         writer = VolumeWriter(
             self.origin,
             self._algorithm,
@@ -126,8 +127,9 @@ class VolumeMaskWriter:
         for sample, output in zip(evaluator.state.batch, evaluator.state.output, strict=True):
             results = self._results[sample["name"]]
             volume = read_checked(results, self.segments, progress=False)
-            writer.write(results, volume, on_grid(output["pred"], volume), self._started_s)
+            with output_folder(self.folder):
+                writer.write(results, volume, on_grid(output["pred"], volume), self._started_s)
             self._written += 1
 
     def _say(self, evaluator: Engine) -> None:
-        logger.info("%d masks: %s", self._written, self.folder)
+        logger.info("%s: %s", counted(self._written, "mask"), self.folder)

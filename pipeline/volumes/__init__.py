@@ -10,6 +10,7 @@ from .inputs import SeriesInput as SeriesInput
 from .inputs import Volume as Volume
 from .inputs import VolumeInput as VolumeInput
 from .inputs import check_not_volumes as check_not_volumes
+from .inputs import find_series as find_series
 from .inputs import find_volumes as find_volumes
 from .inputs import input_of as input_of
 from .results import VolumeFormat as VolumeFormat

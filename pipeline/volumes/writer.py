@@ -14,6 +14,7 @@ from monai.inferers import Inferer
 from numpy.typing import NDArray
 
 from ..bundle_origin import BundleOrigin
+from ..counted import counted
 from ..errors import ConfigError, LabelError
 from ..formats import (
     AlgorithmIdentification,
@@ -123,8 +124,9 @@ class VolumeWriter:
     def _check(self, results: VolumeResults, objects: NDArray[np.float32]) -> None:
         if results.format == "dicom-seg" and len(objects) != len(self.segments):
             raise ConfigError(
-                f"the bundle lists {len(self.segments)} segments and its network gives {len(objects)} classes beside "
-                "the background; list one segment for each class in its inference.yaml"
+                f"the bundle lists {counted(len(self.segments), 'segment')} and its network gives "
+                f"{counted(len(objects), 'class', 'classes')} beside the background; list one segment for each class "
+                "in its inference.yaml"
             )
         if self.with_probability and not (objects.min() >= -_ROUNDING and objects.max() <= 1 + _ROUNDING):
             raise ConfigError(

@@ -15,7 +15,7 @@ from pipeline.cli import main
 from pipeline.data import index_data_set
 from pipeline.errors import ImageError
 from pipeline.formats import MadeUpPatient, read_dicom_series, scan_dicom, write_dicom_series
-from pipeline.volume_inputs import SeriesChoice, SeriesInput, find_series, find_volumes
+from pipeline.volumes import SeriesChoice, SeriesInput, find_series, find_volumes
 
 AFFINE = np.array([[0, -0.8, 0, 30.5], [-0.7, 0, 0, 20.25], [0, 0, 2.5, -100], [0, 0, 0, 1]])
 VOXELS = np.random.default_rng(0).integers(0, 900, (7, 9, 6)).astype(np.int16)
