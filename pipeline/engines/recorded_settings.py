@@ -48,9 +48,13 @@ def recorded_settings(parser: ConfigParser, checkpoint: Path, chosen: Sequence[s
 
     Returns:
         The differences; none where there is no record.
+
+    Raises:
+        ConfigError: If the network was trained to segment something else than `segments` says.
     """
     record = _record_of(checkpoint)
     config = record.get("config")
+    _check_segments(_value_at(config, "segments"), parser.get("segments"), checkpoint)
     taken: dict[str, Any] = {}
     contradicted: dict[str, Any] = {}
     for id_ in _ids_of(parser):
@@ -140,6 +144,31 @@ def recorded_network(checkpoint: Path, network_def: Mapping[str, Any]) -> dict[s
         return None
     arguments = {name: value for name, value in recorded.items() if name != "_target_"}
     return recorded if _is_plain(arguments) else None
+
+
+def _check_segments(recorded: Any, configured: Any, checkpoint: Path) -> None:
+    """Refuse masks whose segments would be named otherwise than what the network was trained on."""
+    if not (isinstance(recorded, list) and isinstance(configured, list)):
+        return
+    shown, expected = ([_without_colour(segment) for segment in segments] for segments in (configured, recorded))
+    place = next((place for place, pair in enumerate(zip(shown, expected, strict=False)) if not _equal(*pair)), None)
+    if place is not None:
+        raise ConfigError(
+            f"segment {place + 1} of the config is {_named(shown[place])}, and the network of {checkpoint} was trained "
+            f"to show {_named(expected[place])} there, as the record of its run says; write its segments into the "
+            "inference.yaml of the bundle"
+        )
+
+
+def _without_colour(segment: Any) -> Any:
+    if not isinstance(segment, dict):
+        return segment
+    return {name: value for name, value in segment.items() if name != "color_rgb"}
+
+
+def _named(segment: Any) -> str:
+    code = _value_at(segment, "type::value")
+    return f"{_value_at(segment, 'label')!r} (SNOMED CT {code})"
 
 
 def _record_of(checkpoint: Path) -> dict[str, Any]:

@@ -115,6 +115,21 @@ def test_ids_that_the_preprocessing_and_the_network_refer_to_are_taken(tmp_path:
     assert (parser.get("tile_px"), parser.get("batch_size")) == ("auto", 8)
 
 
+SPLEEN = {"segments::0::label": "Spleen", "segments::0::type::value": "78961009"}
+
+
+def test_a_network_that_shows_something_else_is_refused(tmp_path: Path) -> None:
+    checkpoint = ct_run(tmp_path, **SPLEEN)
+    message = r"segment 1 of the config is 'Liver' .* 10200004\), and the network .* 'Spleen' \(SNOMED CT 78961009\)"
+    with pytest.raises(ConfigError, match=message):
+        recorded_settings(ct_config(), checkpoint)
+    assert recorded_settings(ct_config(**SPLEEN), checkpoint).taken == {}
+
+
+def test_the_colour_of_a_segment_is_a_matter_of_taste(tmp_path: Path) -> None:
+    assert recorded_settings(ct_config(), ct_run(tmp_path, **{"segments::0::color_rgb": [1, 2, 3]})).taken == {}
+
+
 def test_what_is_chosen_counts_and_is_told(tmp_path: Path) -> None:
     checkpoint = ct_run(tmp_path, pixel_mm=6.0, slices=5)
     parser = ct_config(pixel_mm=2.0, slices=3, window_hu=(-110.0, 190.0))
