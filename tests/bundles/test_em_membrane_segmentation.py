@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import logging
 import re
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -54,11 +53,6 @@ def test_training_is_declared_as_in_the_paper() -> None:
     network = parser.get_parsed_content("network_def")
     assert sum(parameter.numel() for parameter in network.parameters()) == 31_030_658
     assert network.geometry.output_px(TRAIN["tile_px"]) == 388
-
-
-@pytest.mark.parametrize("part", ["network_def", "num_classes", "device", "bundle_root"])
-def test_training_and_inference_share(part: str) -> None:
-    assert TRAIN[part] == INFERENCE[part]
 
 
 def test_validation_and_inference_treat_an_image_alike() -> None:
@@ -99,45 +93,6 @@ def test_splits_share_no_case(name: str) -> None:
     assert {"training", "validation"} <= manifest.splits.keys()
     for one, other in itertools.combinations(manifest.splits.values(), 2):
         assert not set(one) & set(other)
-
-
-def test_metadata_is_complete() -> None:
-    assert METADATA.keys() >= {
-        *("schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version"),
-        *("required_packages_version", "task", "description", "authors", "copyright", "network_data_format"),
-        *("name", "intended_use"),
-    }
-    assert METADATA["version"] in METADATA["changelog"]
-    assert "not a medical device" in METADATA["intended_use"].lower()
-    for tensors in METADATA["network_data_format"].values():
-        for tensor in tensors.values():
-            assert tensor.keys() >= {
-                *("type", "format", "num_channels", "spatial_shape", "dtype", "value_range"),
-            }
-
-
-def test_the_sizes_in_the_metadata_are_those_of_the_network() -> None:
-    (image,) = METADATA["network_data_format"]["inputs"].values()
-    (pred,) = METADATA["network_data_format"]["outputs"].values()
-    assert (image["spatial_shape"], pred["spatial_shape"]) == ([572, 572], [388, 388])
-    parser = ConfigParser(INFERENCE)
-    parser["network_def::channels"] = [2, 2, 2, 2, 2]
-    network = parser.get_parsed_content("network_def").eval()
-    with torch.inference_mode():
-        found = network(torch.zeros(1, image["num_channels"], *image["spatial_shape"]))
-    assert found.shape == (1, pred["num_channels"], *pred["spatial_shape"])
-
-
-def test_monai_verifies_the_network_against_the_metadata(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        verify_net_in_out(
-            "network_def",
-            config_file=str(CONFIGS / "inference.yaml"),
-            meta_file=str(CONFIGS / "metadata.json"),
-            device="cpu",
-            **{"network_def::channels": [2, 2, 2, 2, 2]},
-        )
-    assert "data shape of network is verified with no error" in caplog.text
 
 
 @pytest.fixture
