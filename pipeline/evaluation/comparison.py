@@ -58,12 +58,11 @@ class OtherEvaluation:
             fields = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"evaluation {path} is damaged: it is no JSON; evaluate the other run anew") from error
-        wanted = ("split_sha256", "kind", "settings", "table")
-        missing = [name for name in wanted if not isinstance(fields, dict) or name not in fields]
-        if missing:
+        lacking = _lacking(fields)
+        if lacking:
             raise ConfigError(
-                f"evaluation {path} has no {missing[0]!r}; expected an evaluation.json of this version; evaluate the "
-                "other run anew"
+                f"evaluation {path} has no {lacking}; expected an evaluation.json of this version; evaluate the other "
+                "run anew"
             )
         return cls(path, fields)
 
@@ -102,8 +101,17 @@ class OtherEvaluation:
             )
 
     def by_case(self, class_name: str, score: str) -> dict[str, float]:
-        """Return a score of a class by case, NaN where there is none."""
+        """Return a score of a class by case, NaN where there is none.
+
+        Raises:
+            ConfigError: If no case has the score.
+        """
         rows = [row for row in self.fields["table"]["cases"] if (row["class"], row["score"]) == (class_name, score)]
+        if not rows:
+            raise ConfigError(
+                f"evaluation {self.path} has no score {score!r} of class {class_name!r}; expected those of this one; "
+                "score both with one version and one manifest"
+            )
         return {row["case"]: math.nan if row["value"] is None else float(row["value"]) for row in rows}
 
 
@@ -116,7 +124,7 @@ def compare(evaluation: Evaluation, other: OtherEvaluation) -> tuple[ComparedSco
 
     Raises:
         LabelError: If the split differs, or the cases that were scored.
-        ConfigError: If the other one scored in another way.
+        ConfigError: If the other one scored in another way, or lacks a score.
     """
     other.check_split(evaluation.manifest, evaluation.split)
     other.check_scores(evaluation.kind, evaluation.settings.of_kind(evaluation.kind))
@@ -161,3 +169,26 @@ def comparison_fields(compared: tuple[ComparedScore, ...], other: OtherEvaluatio
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _lacking(fields: Any) -> str | None:
+    """Return what a record lacks of that which a comparison reads; None if all of it is there."""
+    if not isinstance(fields, dict):
+        return "fields"
+    kinds: dict[str, type] = {"split_sha256": str, "kind": str, "settings": dict, "table": dict}
+    for name, kind in kinds.items():
+        if not isinstance(fields.get(name), kind):
+            return f"{name!r}"
+    rows = fields["table"].get("cases")
+    if not isinstance(rows, list) or not rows or not all(map(_is_score, rows)):
+        return "rows of scores by case in its 'table'"
+    names = [(row["case"], row["class"], row["score"]) for row in rows]
+    return "single value for each score of a case" if len(set(names)) < len(names) else None
+
+
+def _is_score(row: Any) -> bool:
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("case", "class", "score")):
+        return False
+    value = row.get("value", "")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value is None or is_number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,38 @@ def test_runs_that_scored_other_cases_are_refused(volumes: Any, earlier: Path) -
     (volumes.predictions / "b_mask.nii.gz").unlink()
     with pytest.raises(LabelError, match=r"the runs do not have the same cases: 'b' in only one of them"):
         compare(evaluated(volumes, skip_bad=True), OtherEvaluation.read(earlier))
+
+
+def test_a_score_that_the_other_run_lacks_is_told(volumes: Any, earlier: Path) -> None:
+    record = json.loads(earlier.read_text(encoding="utf-8"))
+    record["table"]["cases"] = [row for row in record["table"]["cases"] if row["score"] != "nsd"]
+    earlier.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"evaluation .* has no score 'nsd' of class 'anterior'"):
+        compare(evaluated(volumes), OtherEvaluation.read(earlier))
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no table": lambda record: record.update(table=None),
+    "no settings": lambda record: record.update(settings=[]),
+    "no kind": lambda record: record.update(kind=None),
+    "no cases": lambda record: record["table"].pop("cases"),
+    "an empty table": lambda record: record["table"]["cases"].clear(),
+    "a row that is none": lambda record: record["table"]["cases"].append(3),
+    "a row without a class": lambda record: record["table"]["cases"][2].pop("class"),
+    "a row without a value": lambda record: record["table"]["cases"][2].pop("value"),
+    "text for a number": lambda record: record["table"]["cases"][2].update(value="0.5"),
+    "an infinite number": lambda record: record["table"]["cases"][2].update(value=float("inf")),
+    "a row twice": lambda record: record["table"]["cases"].append(dict(record["table"]["cases"][0], value=0.25)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_evaluation_is_refused_when_it_is_read(earlier: Path, name: str) -> None:
+    record = json.loads(earlier.read_text(encoding="utf-8"))
+    DAMAGE[name](record)
+    earlier.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"evaluation .* has no .*; expected an evaluation.json of this version"):
+        OtherEvaluation.read(earlier)
 
 
 @pytest.mark.parametrize(("content", "match"), [("{", "is damaged"), ("[]", "has no"), ('{"kind": "x"}', "has no")])
