@@ -29,6 +29,7 @@ from ..evaluation import (
     spacing_of,
 )
 from ..metrics import EMSlices
+from .running_config import running_parser
 
 logger = logging.getLogger("unet_pipeline")
 
@@ -38,7 +39,8 @@ class EvaluationRecord:
 
     The functions that score are those of `unet-pipeline evaluate`: the same predictions get the same numbers. What the
     metrics of the evaluator gave is said at the end, and recorded as `evaluator_scores`. Of several processes each
-    scores its cases; the first writes.
+    scores its cases; the first writes. Inside a bundle run, name and version of the bundle are recorded, as its
+    metadata say them.
 
     A score that does not exist, such as that of a class which a case lacks, is null there.
 
@@ -87,6 +89,7 @@ class EvaluationRecord:
                 "em_slices and settings differ in warping or thresholds; expected one way of scoring; give both alike"
             )
         self._cases: dict[str, ScoredCase] = {}
+        self._bundle: dict[str, Any] | None = None
 
     def attach(self, evaluator: Engine) -> None:
         """Attach to the evaluator."""
@@ -96,6 +99,10 @@ class EvaluationRecord:
 
     def _begin(self, evaluator: Engine) -> None:
         self._cases = {}
+        # The parser is read now, while the expression that runs the evaluator is still on the call stack.
+        parser = running_parser()
+        metadata = {} if parser is None else parser.get("_meta_", {})
+        self._bundle = {name: metadata.get(name) for name in ("name", "version")} if metadata else None
 
     def _score(self, evaluator: Engine) -> None:
         """Score the cases of a batch; each once, however often a sampler hands it out."""
@@ -132,7 +139,7 @@ class EvaluationRecord:
         )
         scores = {name: float(value) for name, value in evaluator.state.metrics.items()}
         known = {name: None if math.isnan(value) else value for name, value in scores.items()}
-        path = evaluation.write(self.folder, overwrite=True, more={"evaluator_scores": known})
+        path = evaluation.write(self.folder, overwrite=True, more={"evaluator_scores": known, "bundle": self._bundle})
         said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
         logger.info("scores on %s of %s: %s", self.split, self.manifest.name, said)
         logger.info("scores of every case: %s", path)

@@ -397,7 +397,8 @@ def test_files_of_predict_get_the_scores_of_the_bundle_to_the_last_digit(
     assert entries_of(out) == {name.removeprefix("log/") for name in EVALUATION_FILES}
     ours = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     theirs = evaluation_in(tmp_path / "bundle")
-    own = {"checkpoint_sha256", "predictions", "evaluator_scores"}
+    own = {"checkpoint_sha256", "predictions", "evaluator_scores", "bundle"}
+    assert theirs["bundle"] == {name: METADATA[name] for name in ("name", "version")}
     assert ours["kind"] == "membranes"
     assert ours["predictions"]["scored"] == "probability"
     assert ours["calibration"]["ece"] > 0

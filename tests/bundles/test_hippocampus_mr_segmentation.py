@@ -287,7 +287,8 @@ def test_files_of_predict_get_the_scores_of_the_bundle_to_the_last_digit(
     assert scored.status == 0, scored.stderr
     ours = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     theirs = json.loads((tmp_path / "log" / "evaluation.json").read_text(encoding="utf-8"))
-    own = {"checkpoint_sha256", "predictions", "evaluator_scores"}
+    own = {"checkpoint_sha256", "predictions", "evaluator_scores", "bundle"}
+    assert theirs["bundle"] == {name: METADATA[name] for name in ("name", "version")}
     assert ours["scores"]["dice"] > 0.8
     assert ours["calibration"]["ece"] > 0
     assert {name: ours[name] for name in ours.keys() - own} == {name: theirs[name] for name in theirs.keys() - own}

@@ -403,7 +403,8 @@ def test_dicom_seg_of_predict_gets_the_scores_of_the_bundle_to_the_last_digit(
     theirs = json.loads((tmp_path / "log" / "evaluation.json").read_text(encoding="utf-8"))
     # A DICOM SEG of classes carries no probabilities.
     assert (ours["calibration"], theirs["calibration"] is None) == (None, False)
-    own = {"checkpoint_sha256", "predictions", "evaluator_scores", "calibration"}
+    own = {"checkpoint_sha256", "predictions", "evaluator_scores", "calibration", "bundle"}
+    assert theirs["bundle"] == {name: METADATA[name] for name in ("name", "version")}
     assert {name: ours[name] for name in ours.keys() - own} == {name: theirs[name] for name in theirs.keys() - own}
     assert (out / "scores.csv").read_bytes() == (tmp_path / "log" / "scores.csv").read_bytes()
 

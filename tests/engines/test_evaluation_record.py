@@ -61,6 +61,7 @@ def test_the_record_holds_scores_and_what_was_scored(
     assert (record["split"], record["kind"], record["predictions"]) == ("validation", "membranes", None)
     assert record["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert record["evaluator_scores"] == {"score": 0.625}
+    assert record["bundle"] is None  # there is none around
     label = items_of(("v0",))[0]["label"][0, 0].numpy()
     stack = em_stack_scores([em_scores(kept[case][0], label, warping=True) for case in ("v0", "v1", "v2")])
     for name in ("v_rand", "v_info", "rand_error", "pixel_error", "warping_error"):
