@@ -57,6 +57,11 @@ class ScoreSettings:
             raise ConfigError(
                 f"iou_thresholds must be at least 0 and less than 1, one at least, got {list(self.iou_thresholds)}"
             )
+        if len({f"{threshold:g}" for threshold in self.iou_thresholds}) < len(self.iou_thresholds):
+            raise ConfigError(
+                f"iou_thresholds must differ in their first six digits, which name the scores, got "
+                f"{list(self.iou_thresholds)}"
+            )
         if not isinstance(self.warping, bool):  # "false" would be taken for true
             raise ConfigError(f"warping must be True or False, got {self.warping!r}")
         if self.border_px < 0:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ConfigError, ImageError, LabelError
 
 _MOST_VALUES_SHOWN: Final = 8
+_INSTANCES_END: Final = 2**63
 
 
 def checked_masks(truth: ArrayLike, pred: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -74,8 +75,8 @@ def checked_instances(truth: ArrayLike, pred: ArrayLike) -> tuple[NDArray[np.int
         pred: The same.
 
     Raises:
-        LabelError: If the shapes differ, there are no voxels, or a map is bool or has values that are negative or not
-            whole, such as NaN.
+        LabelError: If the shapes differ, there are no voxels, or a map is bool or has values that are negative, not
+            whole, such as NaN, or at least 2^63.
     """
     maps = _checked_pair(truth, pred)
     for name, instances in zip(("truth", "pred"), maps, strict=True):
@@ -85,6 +86,10 @@ def checked_instances(truth: ArrayLike, pred: ArrayLike) -> tuple[NDArray[np.int
             raise LabelError(f"{name} holds values that are not whole numbers; expected instances 1, 2, ... and 0")
         if instances.min() < 0:
             raise LabelError(f"{name} holds the instance {instances.min():g}; expected 1, 2, ... and 0 for background")
+        if instances.max() >= _INSTANCES_END:
+            raise LabelError(
+                f"{name} holds the instance {instances.max():g}; expected less than 2^63; number them anew"
+            )
     return maps[0].astype(np.int64), maps[1].astype(np.int64)
 
 

@@ -154,6 +154,11 @@ def test_what_cannot_be_scored_is_refused() -> None:
         instance_scores(row(0, 1) > 0, row(0, 1))
     with pytest.raises(LabelError, match="pred holds values that are not whole numbers"):
         instance_scores(row(0, 1), np.array([[0, np.nan]]))
+    with pytest.raises(LabelError, match="pred holds the instance -2"):
+        instance_scores(row(0, 1), row(0, -2))
+    for beyond in (np.array([[0, 2**63]], np.uint64), np.array([[0, 1e300]])):
+        with pytest.raises(LabelError, match=r"pred holds the instance .*; expected less than 2\^63"):
+            instance_scores(row(0, 1), beyond)
     for threshold in (-0.1, 1.0, math.nan):
         with pytest.raises(ConfigError, match="iou_thresholds must be at least 0 and less than 1"):
             instance_scores(row(0, 1), row(0, 1), (threshold,))
