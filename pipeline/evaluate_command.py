@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .data import Manifest
 
 NAMING_RULE: Final = (
-    "A prediction is named by the id of its case or by the name of the case's image without suffix; then comes nothing "
-    "(NAME.nii.gz, .nii, .nrrd, .nhdr, .mha, .mhd, .png, .tif or .tiff: it holds the values that labels have in the "
-    "manifest), or what `unet-pipeline predict` adds: NAME_mask (class indices, or 255 for class 1 of two), "
-    "NAME_instances, NAME_probability.tif, NAME_probability_1.nii.gz and so on for every class from 1. Predictions of "
-    "a DICOM series may be named as `predict` does, series-<digest>. A DICOM SEG (.dcm) may have any name: it belongs "
-    "to the case whose series it refers to, and its segment numbers are class indices. Pictures (NAME_overlay), "
-    "fractional DICOM SEG, files of other kinds and folders are passed over."
+    "A prediction is named by the id of its case or by the name of the case's image without suffix; then comes "
+    "nothing (NAME.nii.gz, .nii, .nrrd, .nhdr, .mha, .mhd, .png, .tif or .tiff: it holds the values that labels have "
+    "in the manifest), or what `unet-pipeline predict` adds: NAME_mask (class indices, or 255 for class 1 of two), "
+    "NAME_instances, NAME_probability.tif (a channel for each class, or class 1 of two alone), "
+    "NAME_probability_1.nii.gz and so on for every class from 1. Predictions of a DICOM series may be named as "
+    "`predict` does, series-<digest>. A DICOM SEG (.dcm) may have any name: it belongs to the case whose series it "
+    "refers to, and its segment numbers are class indices. Pictures (NAME_overlay), fractional DICOM SEG, files of "
+    "other kinds and folders are passed over."
 )
 
 
@@ -50,8 +54,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="leave out cases that have no prediction or cannot be scored, and predictions of no case; the first line "
-        "and the record name them",
+        help="leave out cases that have no prediction, or two of one kind, or cannot be scored, and predictions of no "
+        "case; the first line and the record name them",
     )
     parser.add_argument(
         "--compare", metavar="FILE", help="evaluation.json of another run on the same split: print and keep paired "
@@ -120,7 +124,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     manifest = Manifest.load(options.manifest, options.fold)
-    check_output(options.output, overwrite=options.force)
+    cases = manifest.cases_of(options.split)
+    data = manifest.path.parent if options.folder is None else Path(options.folder)
+    check_output(
+        options.output, [case.id for case in cases], overwrite=options.force, sources=_sources(options, manifest, data)
+    )
     other = None if options.compare is None else OtherEvaluation.read(options.compare)
     if other is not None:
         other.check_split(manifest, options.split)
@@ -128,7 +136,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.predictions,
         manifest,
         options.split,
-        manifest.path.parent if options.folder is None else options.folder,
+        data,
         options.scores,
         settings,
         values=options.values,
@@ -143,3 +151,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     if compared:
         print(comparison_text(compared))
     print(f"scores of every case: {path}")
+
+
+def _sources(options: argparse.Namespace, manifest: Manifest, data: Path) -> list[Path]:
+    """Return the files that are read, folders of DICOM left out: results may lie beside them, but not replace them."""
+    files = [manifest.path, *(data / case.image for case in manifest.cases)]
+    files += [data / case.label for case in manifest.cases if case.label is not None]
+    files += [] if options.compare is None else [Path(options.compare)]
+    predictions = Path(options.predictions)
+    return files + (list(predictions.iterdir()) if predictions.is_dir() else [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_sets import SmallSet, made_up_volumes, write_volume
+from small_sets import SmallSet, made_up_volumes, write_png, write_volume
 
 from pipeline.cli import main
 
@@ -89,6 +89,29 @@ def other_split(small: SmallSet, tmp_path: Path) -> list[str]:
     return ["--compare", str(tmp_path / "first" / "evaluation.json")]
 
 
+def images_in_cases(small: SmallSet, tmp_path: Path) -> list[str]:
+    cases = json.loads(small.path.read_text(encoding="utf-8"))["cases"]
+    for case in cases:
+        path = small.folder / "cases" / f"{case['id']}.png"
+        write_png(path, np.zeros((4, 5), np.uint8))
+        case["image"] = path.relative_to(small.folder).as_posix()
+    small.change(cases=cases)
+    return ["-o", str(small.folder)]
+
+
+def predictions_in_cases(small: SmallSet, tmp_path: Path) -> list[str]:
+    folder = tmp_path / "mine" / "cases"
+    for case in "abc":
+        write_png(folder / f"{case}.png", np.zeros((4, 5), np.uint8))
+    return ["--predictions", str(folder), "-o", str(folder.parent), "--force"]
+
+
+def compared_with_itself(small: SmallSet, tmp_path: Path) -> list[str]:
+    main(arguments_of(small, tmp_path / "first"))
+    first = tmp_path / "first"
+    return ["--compare", str(first / "evaluation.json"), "-o", str(first), "--force"]
+
+
 BAD = {
     "an unknown value": (spoil_mask, "error: case 'c': prediction"),
     "a missing case": (no_prediction, "error: case 'c' of the split 'validation' has no mask"),
@@ -103,7 +126,20 @@ BAD = {
     "a comparison with another split": (other_split, "is of another split"),
     "a folder with a file's name": (
         lambda small, folder: ["-o", str(small.path)],
-        "error:",
+        "manifest.json is not a folder",
+    ),
+    "a folder below a file": (lambda small, folder: ["-o", str(small.path / "out")], "manifest.json is not a folder"),
+    "results in place of images": (
+        lambda small, folder: [*images_in_cases(small, folder), "--force"],
+        "cases/a.png is one of the files that are read",
+    ),
+    "results in place of predictions": (
+        predictions_in_cases,
+        "cases/a.png is one of the files that are read",
+    ),
+    "results in place of the run to compare with": (
+        compared_with_itself,
+        "evaluation.json is one of the files that are read",
     ),
 }
 

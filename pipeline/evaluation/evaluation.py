@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
 from ..data import Manifest
-from ..errors import LabelError
+from ..errors import LabelError, OutputError
 from ..formats import checked_target, whole_file
 from ..metrics import Calibration, EMCurves, ScoreTable, pooled_calibration
 from .class_kind import ClassValues, summarise_classes
@@ -142,9 +142,20 @@ class Evaluation:
         folder = Path(folder)
         record = self.record() | dict(more or {})
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        if record["pictures"]:
-            (folder / PICTURE_FOLDER).mkdir(parents=True, exist_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        made = [path for path in (folder / PICTURE_FOLDER, folder) if not path.exists()]
+        try:
+            if record["pictures"]:
+                (folder / PICTURE_FOLDER).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write_files(folder, record, text, overwrite)
+        except BaseException:
+            for path in made:
+                with suppress(OSError):  # a folder that holds something stays
+                    path.rmdir()
+            raise
+        return folder / RECORD_FILE
+
+    def _write_files(self, folder: Path, record: Mapping[str, Any], text: str, overwrite: bool) -> None:
         with ExitStack() as files:
             # The record is entered first and so gets its name last: it names only what is there.
             partial = files.enter_context(whole_file(folder / RECORD_FILE, overwrite=overwrite))
@@ -152,23 +163,39 @@ class Evaluation:
             partial = files.enter_context(whole_file(folder / TABLE_FILE, overwrite=overwrite))
             self.table.write_csv(partial, seed=self.settings.seed, overwrite=True)
             for case, name in record["pictures"].items():
-                partial = files.enter_context(whole_file(folder / name, overwrite=True))
+                partial = files.enter_context(whole_file(folder / name, overwrite=overwrite))
                 partial.write_bytes(self.cases[case].picture or b"")
-        return folder / RECORD_FILE
 
 
-def check_output(folder: str | Path, *, overwrite: bool = False) -> None:
+def check_output(
+    folder: str | Path, cases: Iterable[str] = (), *, overwrite: bool = False, sources: Iterable[Path] = ()
+) -> None:
     """Refuse a folder of results before long work.
 
+    Args:
+        folder: Where results will go; it need not be there.
+        cases: Ids of the cases that may be drawn.
+        overwrite: Whether files of an earlier evaluation may be replaced.
+        sources: Files that are read, which are not replaced in any case.
+
     Raises:
-        OutputError: If it holds an evaluation already, or is a file.
+        OutputError: If it holds an evaluation or such pictures already, one of them is a source, or it is a file or
+            lies below one.
     """
     folder = Path(folder)
-    if folder.is_dir():
-        for name in (RECORD_FILE, TABLE_FILE):
-            checked_target(folder / name, overwrite)
-    elif folder.exists():
-        checked_target(folder / RECORD_FILE)
+    for path in (folder / PICTURE_FOLDER, folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"cannot write results to {folder}: {path} is not a folder; choose another folder")
+    sources = [source for source in sources if source.exists()]
+    for name in (RECORD_FILE, TABLE_FILE, *(f"{PICTURE_FOLDER}/{case}.png" for case in cases)):
+        target = folder / name
+        if target.exists():
+            if any(target.samefile(source) for source in sources):
+                raise OutputError(
+                    f"cannot write results to {folder}: {target} is one of the files that are read; choose another "
+                    "folder, these are never replaced"
+                )
+            checked_target(target, overwrite)
 
 
 def split_digest(manifest: Manifest, split: str) -> str:

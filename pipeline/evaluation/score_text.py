@@ -14,7 +14,10 @@ _OVER = {
     "membranes": "slices, at the best threshold",
     "instances": "cases (seg and det over all objects)",
 }
-_COMPARED = "this evaluation minus the other one, means over patients (or blocks), permutation test:"
+_COMPARED = (
+    "this evaluation minus the other one, means over patients (or blocks), p by a permutation test for each row, not "
+    "corrected for their number:"
+)
 
 
 def table_text(evaluation: Evaluation) -> str:
@@ -30,7 +33,14 @@ def table_text(evaluation: Evaluation) -> str:
         interval = f"{_number(found.low)} to {_number(found.high)}" if found.is_known else f"needs 2 {unit}"
         counts = [str(found.cases), str(found.patients)]
         rows.append(
-            [row.class_name, row.score, _number(known_mean(by_case.values())), _number(found.mean), interval, *counts]
+            [
+                _printable(row.class_name),
+                row.score,
+                _number(known_mean(by_case.values())),
+                _number(found.mean),
+                interval,
+                *counts,
+            ]
         )
     quoted = ", ".join(
         f"{name} {_number(value)}"
@@ -73,13 +83,18 @@ def comparison_text(compared: Sequence[ComparedScore]) -> str:
         found = row.comparison.difference
         interval = f"{_number(found.low)} to {_number(found.high)}" if found.is_known else "not known"
         p_value, left_out = _number(row.comparison.p_value), str(len(row.comparison.left_out))
-        rows.append([row.class_name, row.score, _number(found.mean), interval, p_value, left_out])
+        rows.append([_printable(row.class_name), row.score, _number(found.mean), interval, p_value, left_out])
     return "\n".join([_COMPARED, *_columns(rows)])
 
 
 def _is_detail(name: str, evaluation: Evaluation) -> bool:
     """Return whether a score is that of one class, which the table shows, or a threshold."""
     return name not in {score for _, score in evaluation.table.columns}
+
+
+def _printable(name: str) -> str:
+    """Return the name of a class on one line, without what would steer a terminal."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -77,6 +77,62 @@ def test_an_earlier_evaluation_is_replaced_only_when_told(evaluation: Any, tmp_p
     evaluation.write(out, overwrite=True)
 
 
+def test_pictures_of_others_are_kept_and_nothing_is_left(evaluation: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "out" / "cases" / "b.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"an image")
+    for refused in (lambda: check_output(tmp_path / "out", "abc"), lambda: evaluation.write(tmp_path / "out")):
+        with pytest.raises(OutputError, match=r"cases/b.png already exists; pass --force"):
+            refused()
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["cases", "b.png"]
+    assert picture.read_bytes() == b"an image"
+
+
+def test_what_is_read_is_not_replaced_even_with_force(tmp_path: Path) -> None:
+    image = tmp_path / "cases" / "b.png"
+    image.parent.mkdir()
+    image.write_bytes(b"an image")
+    check_output(tmp_path, "abc", overwrite=True)
+    link = tmp_path / "link.png"
+    link.symlink_to(image)
+    for source in (image, link):
+        with pytest.raises(OutputError, match=r"cases/b.png is one of the files that are read"):
+            check_output(tmp_path, "abc", overwrite=True, sources=[tmp_path / "gone.png", source])
+
+
+def test_folders_made_for_results_that_cannot_be_written_are_taken_away(
+    evaluation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(evaluation.table), "write_csv", full)
+    with pytest.raises(OutputError, match="No space left"):
+        evaluation.write(tmp_path / "new" / "out")
+    assert not (tmp_path / "new" / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/out", "file/more/out"])
+def test_a_file_is_no_place_for_results(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"/file is not a folder; choose another folder"):
+        check_output(tmp_path / place)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cases").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"out/cases is not a folder"):
+        check_output(tmp_path / "out")
+
+
+def test_names_of_classes_stay_on_their_line(volumes: Any) -> None:
+    classes = [{"index": index, "name": name, "stored_value": index} for index, name in enumerate("abc")]
+    classes[1]["name"] = "front\n\x1b[31m part"
+    volumes.change(classes=classes)
+    found = evaluate_predictions(volumes.predictions, volumes.manifest, "validation", volumes.folder)
+    text = table_text(found)
+    assert "\x1b" not in text
+    assert sum(line.startswith("front [31m part  ") for line in text.splitlines()) == 7
+
+
 def test_a_table_that_is_in_the_way_leaves_no_record(evaluation: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "scores.csv").mkdir(parents=True)
@@ -115,7 +171,7 @@ def test_the_first_line_says_what_was_skipped(volumes: Any) -> None:
     (volumes.predictions / "z_mask.nii.gz").write_bytes(b"")
     found = evaluate_predictions(volumes.predictions, volumes.manifest, "validation", volumes.folder, skip_bad=True)
     first = table_text(found).splitlines()[0]
-    assert first.startswith("SKIPPED 1 of 3 cases and 1 other prediction: b: image its prediction is empty")
+    assert first.startswith("SKIPPED 1 of 3 cases and 1 other prediction: b: its prediction is empty")
     assert "unknown-1" in first
 
 
@@ -128,6 +184,7 @@ def test_the_first_line_says_what_was_skipped(volumes: Any) -> None:
         ("thresholds", [0.5, 1.5], "thresholds must lie in 0..1"),
         ("thresholds", [], "one at least"),
         ("iou_thresholds", [1.0], "iou_thresholds must be at least 0 and less than 1"),
+        ("iou_thresholds", [0.5, 0.6, 0.50000001], "must differ in their first six digits"),
         ("warping", "false", "warping must be True or False"),
         ("border_px", -1, "border_px must be at least 0"),
         ("calibration_bins", 0, "calibration_bins must be at least 1"),
