@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,8 +53,8 @@ def evaluate_predictions(
         progress: Show a progress bar.
 
     Raises:
-        PipelineError: One of its kinds: without `skip_bad` for the first case that has no prediction, the first
-            prediction of no case, or the first case that cannot be scored; none is scored where the names tell it.
+        PipelineError: One of its kinds: without `skip_bad` for the first case that has two predictions or none, the
+            first prediction of no case, or the first case that cannot be scored; what names tell is told first.
     """
     settings = settings or ScoreSettings()
     cases = manifest.cases_of(split)
@@ -78,7 +79,7 @@ def evaluate_predictions(
             except _OF_A_CASE as error:
                 if not skip_bad:
                     raise
-                skipped.append(SkippedCase(case.id, _nameless(error, case, files, data, predictions)))
+                skipped.append(SkippedCase(case.id, _nameless(error, case, files, manifest, data, predictions)))
     return Evaluation(
         manifest,
         split,
@@ -105,8 +106,8 @@ def _role(kind: ScoreKind, found: FoundPredictions) -> Role:
         "instances": ("instances", "mask"),
         "classes": ("mask", "probability"),
     }
-    first, second = preferred[kind]
-    return first if any(_has(files, first) for files in found.files.values()) else second
+    roles = preferred[kind]
+    return next((role for role in roles if any(_has(files, role) for files in found.files.values())), roles[0])
 
 
 def _has(files: CaseFiles, role: Role) -> bool:
@@ -116,22 +117,29 @@ def _has(files: CaseFiles, role: Role) -> bool:
 def _check_names(
     found: FoundPredictions, manifest: Manifest, split: str, folder: Path, role: Role, skip_bad: bool
 ) -> list[SkippedCase]:
-    """Refuse, or list, cases without a prediction and predictions without a case."""
+    """Refuse, or list, cases with two predictions or none and predictions without a case."""
+    if found.doubled and not skip_bad:
+        case_id, (one, other) = next(iter(found.doubled.items()))
+        raise LabelError(
+            f"case {case_id!r} has two predictions, {one} and {other}; expected one; take one away, or pass --skip-bad "
+            "to score the other cases"
+        )
     missing = [case.id for case in manifest.cases_of(split) if not _has(found.files.get(case.id, CaseFiles()), role)]
     if missing and not skip_bad:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise MissingFileError(
-            f"case {missing[0]!r}{more} of the split {split!r} has no {role} in {folder}; predict all cases of the "
-            "split, or pass --skip-bad to score the others"
+            f"case {missing[0]!r}{_and_more(missing)} of the split {split!r} has no {role} in {folder}; predict all "
+            "cases of the split, or pass --skip-bad to score the others"
         )
     if found.strangers and not skip_bad:
         path = found.strangers[0]
-        more = f" and {len(found.strangers) - 1} others" if len(found.strangers) > 1 else ""
         raise LabelError(
-            f"prediction {path}{more} belongs to no case of the split {split!r}{_elsewhere(path, manifest)}; take it "
-            "out of the folder, or pass --skip-bad to score the others"
+            f"prediction {path}{_and_more(found.strangers)} belongs to no case of the split {split!r}"
+            f"{_elsewhere(path, manifest)}; take it out of the folder, or pass --skip-bad to score the others"
         )
-    skipped = [SkippedCase(case, f"it has no {role} among the predictions") for case in missing]
+    skipped = [SkippedCase(case, "it has two predictions of one kind") for case in found.doubled]
+    skipped += [
+        SkippedCase(case, f"it has no {role} among the predictions") for case in missing if case not in found.doubled
+    ]
     # The name of a file that nobody asked for may be that of a patient.
     return skipped + [
         SkippedCase(
@@ -139,6 +147,11 @@ def _check_names(
         )
         for number, path in enumerate(found.strangers, 1)
     ]
+
+
+def _and_more(found: Sequence[object]) -> str:
+    """Return how many there are besides the one that is named."""
+    return "" if len(found) == 1 else f" (and {len(found) - 1} more)"
 
 
 def _elsewhere(path: Path, manifest: Manifest) -> str:
@@ -157,14 +170,17 @@ def _check_files(manifest: Manifest, case: Case, data: Path) -> None:
     replace(manifest, splits={case.id: (case.id,)}).check_files(data, case.id)
 
 
-def _nameless(error: Exception, case: Case, files: CaseFiles, data: Path, predictions: Path) -> str:
+def _nameless(error: Exception, case: Case, files: CaseFiles, manifest: Manifest, data: Path, predictions: Path) -> str:
     """Return what an error says without names of files and folders, which may be those of patients."""
-    text = str(error).removeprefix(f"case {case.id!r}: ")
+    text = re.sub(
+        rf"^case {re.escape(repr(case.id))}( of data set {re.escape(repr(manifest.name))})?: ", "", str(error)
+    )
     label = [(data / case.label, "its label")] if case.label is not None else []
     named = [(path, "its prediction") for path in files.paths] + label + [(data / case.image, "its image")]
     for path, what in named:
-        text = text.replace(str(path), what)
-    for path, what in ((predictions, "the folder of predictions"), (data, "the data folder")):
+        text = re.sub(rf"((image|label|prediction|probability) )?{re.escape(str(path))}", what, text)
+    folders = ((predictions, "the folder of predictions"), (data, "the data folder"))
+    for path, what in ((manifest.path, "the manifest"), *folders):
         text = text.replace(str(path), what)
     for path, what in named:
         text = text.replace(path.name, what)
@@ -172,7 +188,8 @@ def _nameless(error: Exception, case: Case, files: CaseFiles, data: Path, predic
     in_series = {path.name for path in (data / case.image).rglob("*")} if (data / case.image).is_dir() else set()
     for name in sorted(in_series, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "a file", text)
-    return text
+    # Libraries quote names that only they know, such as that of the voxels of a detached NRRD header.
+    return re.sub(r'"[^"]*"', "a file", text)
 
 
 def _described(files: dict[str, CaseFiles], role: Role) -> dict[str, Any]:

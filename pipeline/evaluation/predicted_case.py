@@ -30,6 +30,8 @@ Objects = Literal["components", "numbers"]
 
 # What `predict` writes for the object class of a network that knows but one.
 _WHITE: Final = 255
+# Half precision and two decimals leave as much of a sum of 1.
+_SUM_ROUNDING: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,12 @@ class CaseReader:
         mask = read_mask_file(path, image, by_value)
         if self.kind == "instances" and as_labels and self.objects == "numbers":
             return mask.voxels
-        classes = class_indices(mask.voxels, values, f"prediction {path}")
+        try:
+            classes = class_indices(mask.voxels, values, f"prediction {path}")
+        except LabelError as error:
+            other = "class indices" if as_labels else "the values of labels"
+            way_out = f"where masks hold {other}, pass --values {'indices' if as_labels else 'labels'}"
+            raise LabelError(f"{error}; {way_out}") from error
         return classes if self.kind != "instances" else _components(classes, path)
 
     def _probability(
@@ -126,6 +133,7 @@ class CaseReader:
             if len(files.probability) > 1:
                 raise LabelError(f"it has {len(files.probability)} files of probabilities; expected one of all classes")
             found = _checked(first, read_probability_file(first))
+            _check_sum(first, found)
         else:
             indices = [label_class.index for label_class in self.manifest.classes if label_class.index > 0]
             if sorted(files.probability) != sorted(indices):
@@ -136,6 +144,12 @@ class CaseReader:
             objects = np.stack(
                 [_checked(path, read_mask_file(path, image).voxels) for _, path in sorted(files.probability.items())]
             )
+            highest = float(objects.sum(axis=0, dtype=np.float64).max())
+            if highest > 1 + _SUM_ROUNDING:
+                raise ImageError(
+                    f"its probabilities of the object classes sum to up to {highest:.4g}; expected at most 1, of which "
+                    "background has the rest; write the probabilities of classes that exclude each other"
+                )
             # Only object classes are written; background is what they leave, but for rounding.
             background = (1 - objects.sum(axis=0, dtype=np.float64)).clip(0, 1).astype(objects.dtype)
             found = np.concatenate([background[np.newaxis], objects])
@@ -163,3 +177,20 @@ def _checked(path: Path, probability: NDArray[Any]) -> NDArray[np.floating[Any]]
         return checked_probability(probability)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def _check_sum(path: Path, probability: NDArray[np.floating[Any]]) -> None:
+    """Refuse probabilities of all classes that do not sum to 1; those of one class alone say what they leave.
+
+    Raises:
+        ImageError: If they do not; the file is named.
+    """
+    if len(probability) == 1:
+        return
+    sums = probability.sum(axis=0, dtype=np.float64)
+    lowest, highest = float(sums.min()), float(sums.max())
+    if lowest < 1 - _SUM_ROUNDING or highest > 1 + _SUM_ROUNDING:
+        raise ImageError(
+            f"{path}: the probabilities of the classes sum to {lowest:.4g} to {highest:.4g}; expected 1; write the "
+            "probabilities of classes that exclude each other"
+        )

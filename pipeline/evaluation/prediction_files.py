@@ -71,10 +71,12 @@ class FoundPredictions:
     Attributes:
         files: The files of each case of the split that has some, by case.
         strangers: Files that belong to no case of the split.
+        doubled: By case, the first two files of one kind, of which nobody can tell which counts.
     """
 
     files: dict[str, CaseFiles]
     strangers: tuple[Path, ...]
+    doubled: dict[str, tuple[Path, Path]]
 
 
 def find_predictions(folder: str | Path, cases: tuple[Case, ...], data: Path) -> FoundPredictions:
@@ -87,7 +89,7 @@ def find_predictions(folder: str | Path, cases: tuple[Case, ...], data: Path) ->
 
     Raises:
         MissingFileError: If there is no such folder.
-        LabelError: If a case has two predictions of one kind, or a name could mean two cases.
+        LabelError: If a name could mean two cases.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -100,6 +102,7 @@ def find_predictions(folder: str | Path, cases: tuple[Case, ...], data: Path) ->
     by_uid = {uid: case for case, uid in uids.items() if uid}
     files: dict[str, CaseFiles] = {}
     strangers: list[Path] = []
+    doubled: dict[str, tuple[Path, Path]] = {}
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith("."):
             continue
@@ -114,8 +117,10 @@ def find_predictions(folder: str | Path, cases: tuple[Case, ...], data: Path) ->
                 strangers.append(path)
                 continue
             (case_id,) = cases_of_name
-            _add(files.setdefault(case_id, CaseFiles()), case_id, path, role, number)
-    return FoundPredictions(files, tuple(strangers))
+            other = _add(files.setdefault(case_id, CaseFiles()), path, role, number)
+            if other is not None:
+                doubled.setdefault(case_id, (other, path))
+    return FoundPredictions(files, tuple(strangers), doubled)
 
 
 def _meaning(path: Path, owners: dict[str, set[str]], by_uid: dict[str, str]) -> Iterator[tuple[str, Role, int]]:
@@ -143,7 +148,8 @@ def _meaning(path: Path, owners: dict[str, set[str]], by_uid: dict[str, str]) ->
         yield found["name"], role, int(found["number"] or 0)
 
 
-def _add(files: CaseFiles, case: str, path: Path, role: Role, number: int) -> None:
+def _add(files: CaseFiles, path: Path, role: Role, number: int) -> Path | None:
+    """Add a file, and return the one whose place it takes, if there is one."""
     if role == "probability":
         other = files.probability.get(number)
         files.probability[number] = path
@@ -152,8 +158,7 @@ def _add(files: CaseFiles, case: str, path: Path, role: Role, number: int) -> No
         # Labels and masks both say the classes.
         other = files.classes if role in ("labels", "mask") else files.instances
         setattr(files, role, path)
-    if other is not None:
-        raise LabelError(f"case {case!r} has two predictions, {other} and {path}; expected one; take one away")
+    return other
 
 
 def _image_stem(case: Case) -> str:

@@ -110,6 +110,37 @@ def test_plain_files_hold_the_values_of_labels_and_masks_hold_class_indices(volu
     assert evaluated(volumes, values="auto", skip_bad=True).skipped[0].case == "b"
 
 
+def test_values_of_labels_are_told_from_class_indices(slices: Any, tmp_path: Path) -> None:
+    for case in slices.manifest.cases_of("validation"):
+        label = read_image(slices.folder / str(case.label)).pixels[0, 0]
+        write_png(tmp_path / f"{case.id}.png", (label > 0).astype(np.uint8))
+    with pytest.raises(LabelError, match=r"\[1\], which .*; where masks hold class indices, pass --values indices"):
+        evaluated(slices)
+    evaluation = evaluated(slices, values="indices", settings=ScoreSettings(warping=False))
+    assert evaluation.summary.scores["v_rand"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["left kidney", "left_kidney"], ["left_kidney_1", "left_kidney_2"]),
+        (["+", "-"], ["__1", "__2"]),
+        (["a b", "a-b", "a_b_1"], ["a_b_1_", "a_b_2", "a_b_1"]),
+        (["right kidney", "µ"], ["right_kidney", "µ"]),
+    ],
+)
+def test_classes_with_names_alike_keep_their_own_scores(volumes: Any, names: list[str], keys: list[str]) -> None:
+    classes = [{"index": index, "name": name, "stored_value": index} for index, name in enumerate(["other", *names])]
+    wanted = evaluated(volumes).summary.scores_by_case
+    volumes.change(classes=classes)
+    summary = evaluated(volumes).summary
+    assert [name for name in summary.scores if name.startswith("dice_")] == [f"dice_{key}" for key in keys]
+    for theirs, key in zip(("anterior", "posterior"), keys, strict=False):
+        found = {case: str(value) for case, value in summary.scores_by_case[f"dice_{key}"].items()}
+        assert found == {case: str(value) for case, value in wanted[f"dice_{theirs}"].items()}
+    assert summary.scores["dice"] == pytest.approx(5 / 18)
+
+
 def test_probabilities_alone_give_classes_and_calibration(volumes: Any) -> None:
     for case in "abc":
         mask = volumes.predictions / f"{case}_mask.nii.gz"
@@ -288,6 +319,22 @@ def test_membranes_are_scored_as_a_stack_of_probabilities(slices: Any, tmp_path:
     assert set(evaluation.table.patients.values()) == {"v0", "v1", "v2"}
 
 
+def test_probabilities_of_all_classes_sum_to_1(slices: Any, tmp_path: Path) -> None:
+    probabilities = membrane_probabilities(slices, tmp_path)
+    case, probability = next(iter(probabilities.items()))
+    path = tmp_path / f"{case}_probability.tif"
+    wanted = evaluated(slices, settings=ScoreSettings(warping=False)).record()
+    path.unlink()
+    # Class 1 alone says what it leaves to class 0; half precision is near enough.
+    write_probability(path, (1 - probability)[None, None])
+    found = evaluated(slices, settings=ScoreSettings(warping=False)).record()
+    assert found["scores"] == pytest.approx(wanted["scores"])
+    path.unlink()
+    write_probability(path, np.stack([probability, probability])[None])
+    with pytest.raises(ImageError, match=rf"case '{case}': .* the probabilities of the classes sum to .*; expected 1"):
+        evaluated(slices)
+
+
 def test_masks_of_membranes_are_scored_where_there_are_no_probabilities(slices: Any, tmp_path: Path) -> None:
     for case in slices.manifest.cases_of("validation"):
         label = read_image(slices.folder / str(case.label)).pixels[0, 0]
@@ -335,6 +382,16 @@ def probability_of(value: float) -> Callable[[Any], None]:
     return write
 
 
+def probabilities_of(*of_classes: float) -> Callable[[Any], None]:
+    def write(small: Any) -> None:
+        for index, value in enumerate(of_classes, 1):
+            voxels = np.zeros((4, 5, 3), np.float32)
+            voxels[1, 2, 0] = value
+            write_volume(small.predictions / f"b_probability_{index}.nii.gz", voxels)
+
+    return write
+
+
 def label_with_7(small: Any) -> None:
     path = small.folder / "label" / "b.nii.gz"
     write_volume(path, with_value(7)(np.asarray(nib.load(path).dataobj).copy()))
@@ -343,7 +400,11 @@ def label_with_7(small: Any) -> None:
 BAD_CASES = {
     "another size": (in_mask(lambda voxels: voxels[:, :4]), LabelError, "4 × 4 × 3 voxels but its image has 4 × 5 × 3"),
     "another place": (moved, LabelError, "lies up to 1 voxels from the grid of its image"),
-    "unknown value": (in_mask(with_value(9)), LabelError, r"holds the values \[9\], which stand for no class"),
+    "unknown value": (
+        in_mask(with_value(9)),
+        LabelError,
+        r"holds the values \[9\], which stand for no class.*where masks hold .*, pass --values labels",
+    ),
     "fractions": (in_mask(lambda voxels: voxels + np.float32(0.5)), LabelError, r"the values \[0.5, 1.5\]"),
     "unknown value in the label": (label_with_7, LabelError, r"label .* holds the values \[7\]"),
     "a probability above 1": (probability_of(1.5), ImageError, "values from 0.25 to 1.5; expected 0 to 1"),
@@ -353,6 +414,16 @@ BAD_CASES = {
         lambda small: write_volume(small.predictions / "b_probability_1.nii.gz", np.zeros((4, 5, 3), np.float32)),
         LabelError,
         r"probabilities of the classes \[1\]; expected \[1, 2\]",
+    ),
+    "two masks": (
+        lambda small: write_volume(small.predictions / "b.nii.gz", np.zeros((4, 5, 3), np.uint8)),
+        LabelError,
+        "has two predictions, .*b.nii.gz and .*b_mask.nii.gz; expected one; take one away, or pass --skip-bad",
+    ),
+    "probabilities that exceed 1 together": (
+        probabilities_of(0.625, 0.5),
+        ImageError,
+        "object classes sum to up to 1.125; expected at most 1",
     ),
     "an empty file": (
         lambda small: (small.predictions / "b_mask.nii.gz").write_bytes(b""),
@@ -388,6 +459,42 @@ def test_a_bad_case_is_refused_by_name_and_skipped_only_when_told(volumes: Any, 
     # Files and folders may be named by patients.
     for hidden in (str(volumes.folder), str(volumes.predictions), "b_mask.nii.gz", "b.nii.gz"):
         assert hidden not in skipped["reason"]
+
+
+def test_a_folder_without_predictions_lacks_masks(volumes: Any) -> None:
+    for path in volumes.predictions.iterdir():
+        path.rename(path.with_suffix(".npz"))
+    with pytest.raises(MissingFileError, match=r"case 'a' \(and 2 more\) of the split 'validation' has no mask in"):
+        evaluated(volumes)
+
+
+def test_a_reason_names_no_file_that_only_a_library_knows(volumes: Any) -> None:
+    (volumes.predictions / "b_mask.nii.gz").unlink()
+    header = [
+        *("NRRD0004", "type: uchar", "dimension: 3", "space: left-posterior-superior", "sizes: 4 5 3"),
+        *("space directions: (2,0,0) (0,1,0) (0,0,3)", "kinds: domain domain domain", "encoding: raw"),
+        *("space origin: (0,0,0)", "data file: DOE_JANE_1970.raw", ""),
+    ]
+    (volumes.predictions / "b_mask.nhdr").write_text("\n".join(header), encoding="utf-8")
+    evaluation = evaluated(volumes, skip_bad=True)
+    (skipped,) = evaluation.skipped
+    assert skipped.reason.startswith("its prediction cannot be read as NRRD")
+    for hidden in ("DOE", "1970", str(volumes.predictions)):
+        assert hidden not in json.dumps(evaluation.record())
+
+
+def test_a_reason_names_no_place_of_the_manifest(volumes: Any, tmp_path: Path) -> None:
+    cases = json.loads(volumes.path.read_text(encoding="utf-8"))["cases"]
+    cases[1]["label_sha256"] = "0" * 64
+    volumes.change(cases=cases)
+    elsewhere = tmp_path / "jane.doe" / "manifest.json"
+    elsewhere.parent.mkdir()
+    volumes.path.rename(elsewhere)
+    moved = SmallSet(volumes.folder, volumes.predictions, elsewhere)
+    (skipped,) = evaluated(moved, skip_bad=True).skipped
+    assert "its label has SHA-256" in skipped.reason
+    assert "but the manifest expects 000" in skipped.reason
+    assert str(tmp_path) not in skipped.reason
 
 
 def test_a_prediction_too_many_is_refused_by_name(volumes: Any) -> None:

@@ -82,9 +82,12 @@ def test_a_name_that_means_two_cases_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("second", ["scan_7.nii.gz", "case-1.png", "scan_7_mask.nii"])
-def test_two_predictions_of_a_case_are_refused(tmp_path: Path, second: str) -> None:
-    with pytest.raises(LabelError, match=r"case 'case-1' has two predictions, .*; take one away"):
-        roles_of(tmp_path, "case-1_mask.nii.gz", second)
+def test_two_predictions_of_a_case_are_told(tmp_path: Path, second: str) -> None:
+    for name in ("case-1_mask.nii.gz", second, "case-1_instances.png", "b_mask.tif"):
+        (tmp_path / name).write_bytes(b"")
+    found = find_predictions(tmp_path, CASES, tmp_path)
+    assert found.doubled.keys() == {"case-1"}
+    assert {path.name for path in found.doubled["case-1"]} == {"case-1_mask.nii.gz", second}
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
