@@ -21,7 +21,15 @@ from ..data import Case
 from ..data.case_files import is_nifti, is_raster
 from ..data.dicom_reference import referenced_series, series_uid_of
 from ..errors import LabelError, MissingFileError
-from ..formats import ITK_SUFFIXES, NIFTI_SUFFIXES, RASTER_SUFFIXES, is_itk_name, nifti_stem, series_name
+from ..formats import (
+    ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
+    RASTER_SUFFIXES,
+    is_itk_name,
+    nifti_stem,
+    series_digest,
+    series_name,
+)
 from ..formats.quiet_dicom import quiet_dicom
 
 Role = Literal["labels", "mask", "instances", "probability"]
@@ -97,7 +105,11 @@ def find_predictions(folder: str | Path, cases: tuple[Case, ...], data: Path) ->
     uids = {case.id: _series_uid(case, data) for case in cases}
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for case in cases:
-        for name in {case.id, _image_stem(case), *((series_name(uid),) if (uid := uids[case.id]) else ())}:
+        for name in {
+            case.id,
+            _image_stem(case),
+            *((series_name(series_digest(uid, ())),) if (uid := uids[case.id]) else ()),
+        }:
             owners[name].add(case.id)
     by_uid = {uid: case for case, uid in uids.items() if uid}
     files: dict[str, CaseFiles] = {}

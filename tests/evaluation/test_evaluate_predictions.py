@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from small_sets import AFFINE, SmallSet, write_manifest, write_png, write_volume
@@ -170,7 +172,11 @@ def test_labels_of_dicom_are_scored_against_nifti_in_another_order(phantom_ct: P
         found = read_dicom_seg(phantom_ct / str(case.label), series)
         pred = np.where(found.masks == 2, 0, found.masks) if number else found.masks
         image = nib.Nifti1Image(pred.astype(np.uint8), found.affine)
-        nib.save(nib.as_closest_canonical(image), tmp_path / f"{case.id}.nii.gz")
+        # The one as anybody names it, the other as `predict` does.
+        file = next(path for path in (phantom_ct / case.image).rglob("*") if path.is_file())
+        uid = str(pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID)
+        names = f"{case.id}.nii.gz", f"series-{hashlib.sha256(uid.encode()).hexdigest()[:12]}_mask.nii.gz"
+        nib.save(nib.as_closest_canonical(image), tmp_path / names[number % 2])
         wanted[case.id] = 0.0 if number else 1.0
     evaluation = evaluate_predictions(tmp_path, manifest, "validation", phantom_ct)
     assert evaluation.summary.scores_by_case["dice_right_kidney"] == wanted
