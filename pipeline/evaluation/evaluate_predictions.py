@@ -127,8 +127,8 @@ def _check_names(
     missing = [case.id for case in manifest.cases_of(split) if not _has(found.files.get(case.id, CaseFiles()), role)]
     if missing and not skip_bad:
         raise MissingFileError(
-            f"case {missing[0]!r}{_and_more(missing)} of the split {split!r} has no {role} in {folder}; predict all "
-            "cases of the split, or pass --skip-bad to score the others"
+            f"case {missing[0]!r}{_and_more(missing)} of the split {split!r} has no {role} in {folder}"
+            f"{_said_of_strangers(found)}; predict all cases of the split, or pass --skip-bad to score the others"
         )
     if found.strangers and not skip_bad:
         path = found.strangers[0]
@@ -147,6 +147,15 @@ def _check_names(
         )
         for number, path in enumerate(found.strangers, 1)
     ]
+
+
+def _said_of_strangers(found: FoundPredictions) -> str:
+    if not found.strangers:
+        return ""
+    name = found.strangers[0].name
+    return (
+        f", but {name}{_and_more(found.strangers)} belongs to none: its name fits no case, or it shows another series"
+    )
 
 
 def _and_more(found: Sequence[object]) -> str:
@@ -178,7 +187,7 @@ def _nameless(error: Exception, case: Case, files: CaseFiles, manifest: Manifest
     label = [(data / case.label, "its label")] if case.label is not None else []
     named = [(path, "its prediction") for path in files.paths] + label + [(data / case.image, "its image")]
     for path, what in named:
-        text = re.sub(rf"((image|label|prediction|probability) )?{re.escape(str(path))}", what, text)
+        text = re.sub(rf"((image|label|prediction|probability|segmentation) )?{re.escape(str(path))}", what, text)
     folders = ((predictions, "the folder of predictions"), (data, "the data folder"))
     for path, what in ((manifest.path, "the manifest"), *folders):
         text = text.replace(str(path), what)

@@ -18,9 +18,10 @@ from small_sets import AFFINE, SmallSet, write_manifest, write_png, write_volume
 
 from pipeline.data import Manifest
 from pipeline.errors import ConfigError, ImageError, LabelError, ManifestError, MissingFileError
-from pipeline.evaluation import ScoreSettings, evaluate_predictions
+from pipeline.evaluation import CaseArrays, ScoreSettings, evaluate_predictions, score_case
+from pipeline.evaluation.membrane_kind import summarise_membranes
 from pipeline.formats import read_dicom_seg, read_dicom_series, read_image, write_probability
-from pipeline.metrics import em_scores, em_stack_scores
+from pipeline.metrics import EMCurves, em_scores, em_stack_scores
 
 ROOT = Path(__file__).parents[2]
 
@@ -341,6 +342,35 @@ def test_probabilities_of_all_classes_sum_to_1(slices: Any, tmp_path: Path) -> N
         evaluated(slices)
 
 
+def test_each_score_of_a_case_is_at_the_threshold_that_is_best_for_all_cases(slices: Any) -> None:
+    flat = (0.5, 0.5, 0.5)
+    cases = {
+        "a": EMCurves((0.2, 0.5, 0.8), (0.9, 0.6, 0.1), flat, flat, (0.3, 0.2, 0.1)),
+        "b": EMCurves((0.2, 0.5, 0.8), (0.1, 0.8, 0.7), flat, flat, (0.3, 0.1, 0.1)),
+    }
+    summary = summarise_membranes(cases, slices.manifest)
+    assert (summary.scores["v_rand"], summary.scores["v_rand_threshold"]) == (pytest.approx(0.7), 0.5)
+    assert summary.scores_by_case["v_rand"] == {"a": 0.6, "b": 0.8}
+    assert (summary.scores["pixel_error"], summary.scores["pixel_error_threshold"]) == (pytest.approx(0.1), 0.8)
+    assert summary.scores_by_case["pixel_error"] == {"a": 0.1, "b": 0.1}
+
+
+@pytest.mark.parametrize(("excess", "is_refused"), [(2e-6, False), (1e-3, True)])
+def test_what_rounding_leaves_of_probabilities_in_memory_is_cut_off(
+    slices: Any, excess: float, is_refused: bool
+) -> None:
+    truth = np.ones((4, 5), np.int64)
+    truth[2] = 0
+    interior = np.where(truth == 1, 1 + excess, 0).astype(np.float32)
+    arrays = CaseArrays(truth, None, np.stack([1 - interior, interior]), None)
+    if is_refused:
+        with pytest.raises(ImageError, match=r"case 'a': probability holds values from -0\.001.* to 1\.001"):
+            score_case("a", arrays, "membranes", slices.manifest, ScoreSettings())
+        return
+    scored = score_case("a", arrays, "membranes", slices.manifest, ScoreSettings())
+    assert summarise_membranes({"a": scored.values}, slices.manifest).scores["pixel_error"] == 0
+
+
 def test_masks_of_membranes_are_scored_where_there_are_no_probabilities(slices: Any, tmp_path: Path) -> None:
     for case in slices.manifest.cases_of("validation"):
         label = read_image(slices.folder / str(case.label)).pixels[0, 0]
@@ -507,6 +537,12 @@ def test_a_prediction_too_many_is_refused_by_name(volumes: Any) -> None:
     (volumes.predictions / "DOE_JANE_mask.nii.gz").write_bytes(b"")
     with pytest.raises(LabelError, match=r"DOE_JANE_mask.nii.gz belongs to no case of the split 'validation'"):
         evaluated(volumes)
+    (volumes.predictions / "c_mask.nii.gz").rename(volumes.predictions / "C.nii.gz")
+    with pytest.raises(
+        MissingFileError, match=r"case 'c' .* has no mask in .*, but C.nii.gz \(and 1 more\) belongs to"
+    ):
+        evaluated(volumes)
+    (volumes.predictions / "C.nii.gz").rename(volumes.predictions / "c_mask.nii.gz")
     evaluation = evaluated(volumes, skip_bad=True)
     assert len(evaluation.cases) == 3
     assert [skipped.case for skipped in evaluation.skipped] == ["unknown-1"]

@@ -112,6 +112,15 @@ def test_nothing_in_truth_and_prediction_is_what_the_caller_chose() -> None:
     assert ctc_seg_sequence([ctc_seg(nothing, nothing), ctc_seg(nothing, row(0, 1, 0))]) == (0, 0)
 
 
+def test_frames_without_objects_have_no_weight_in_a_sequence() -> None:
+    half, nothing, perfect, false = CTCSeg(0.5, 1), CTCSeg(math.nan, 0), CTCSeg(1.0, 0), CTCSeg(0.0, 0)
+    assert ctc_seg_sequence([half, nothing, nothing]) == half
+    assert ctc_seg_sequence([half, perfect, false]) == half
+    # Without any object in the truth, what is predicted in one frame is false in all.
+    assert ctc_seg_sequence([perfect, false, perfect]) == CTCSeg(0.0, 0)
+    assert ctc_seg_sequence([nothing, false]) == CTCSeg(0.0, 0)
+
+
 def test_a_sequence_is_the_mean_over_its_objects_and_not_over_its_frames() -> None:
     frames = [CTCSeg(0.5, 3), CTCSeg(1.0, 1), CTCSeg(math.nan, 0), CTCSeg(0.0, 0)]
     assert ctc_seg_sequence(frames) == (pytest.approx(2.5 / 4), 4)

@@ -128,6 +128,14 @@ def test_matching_below_a_half_is_the_best_of_all(threshold: float) -> None:
         assert scores.segmentation_quality * matches == pytest.approx(iou_sum)
 
 
+def test_an_object_that_covers_two_halves_matches_one_of_them() -> None:
+    truth, pred = row(1, 1, 2, 2), row(1, 1, 1, 1)
+    (scores,) = instance_scores(truth, pred, (0.45,))
+    assert (scores.matches, scores.false, scores.missed) == (1, 0, 1)
+    (scores,) = instance_scores(truth, pred, (0.5,))
+    assert (scores.matches, scores.false, scores.missed) == (0, 1, 2)
+
+
 def test_no_pair_is_given_up_for_a_better_one() -> None:
     # IoU: 1 and 4 have 5/9, 1 and 5 have 3/8, 2 and 4 have 1/6. 5/9 alone is more than 3/8 + 1/6, but one match less.
     truth = row(1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 0, 0, 0)
