@@ -35,10 +35,18 @@ def test_means_of_patients_worked_by_hand() -> None:
 def test_one_case_a_patient_equals_scipy(method: str, theirs: str) -> None:
     values = np.random.default_rng(0).beta(8, 2, 15)
     ours = bootstrap_interval(*named(values), seed=3, confidence=0.9, resamples=2000, method=method)  # type: ignore[arg-type]
-    found = stats.bootstrap(
-        (np.sort(values),), np.mean, confidence_level=0.9, n_resamples=2000, method=theirs, rng=np.random.default_rng(3)
-    ).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((found.low, found.high), abs=1e-12)
+    usual = bootstrap_interval(*named(values), seed=3, resamples=2000, method=method)  # type: ignore[arg-type]
+    for interval, confidence in ((ours, 0.9), (usual, 0.95)):
+        found = stats.bootstrap(
+            (np.sort(values),),
+            np.mean,
+            confidence_level=confidence,
+            n_resamples=2000,
+            method=theirs,
+            rng=np.random.default_rng(3),
+        ).confidence_interval
+        assert (interval.low, interval.high) == pytest.approx((found.low, found.high), abs=1e-12)
+        assert interval.confidence == confidence
     assert ours.mean == pytest.approx(values.mean())
     assert ours.low < ours.mean < ours.high
 
