@@ -45,8 +45,8 @@ def still_tile(corner_px: tuple[int, int], size_px: tuple[int, int] = (400, 400)
 
 
 def grid_panel(picture: np.ndarray) -> np.ndarray:
-    """Return the first panel, of 200 px, below two lines of text."""
-    return picture[38:238, 6:206]
+    """Return the first panel, of 200 px, below its lines of text."""
+    return picture[-206:-6, 6:206]
 
 
 def output_panel(picture: np.ndarray, number: int) -> np.ndarray:

@@ -101,10 +101,11 @@ def overlay_picture(
         pred: As `label`.
         weight: (H, W) or (1, H, W), any type of number.
         lines: (H, W) bool: what to draw over the first panel.
-        caption: A line above the panels. The picture names nothing but what is passed here, so whoever calls decides
+        caption: A text above the panels. The picture names nothing but what is passed here, so whoever calls decides
             that no patient can be recognised.
         max_panel_px: Greatest side of a panel, at least 16. Four panels, gaps and text make the picture at most
-            4 (`max_panel_px` + 6) + 6 px wide and `max_panel_px` + 44 px high for `max_panel_px` of 128 and more.
+            4 (`max_panel_px` + 6) + 6 px wide and `max_panel_px` + 44 px high for `max_panel_px` of 128 and more, and
+            16 px higher for each further line that the text over a narrow panel takes.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -328,28 +329,67 @@ def _drawn(gray: NDArray[np.uint8], outlines: _Outlines, shape: tuple[int, int])
 def _side_by_side(panels: Sequence[_Panel], caption: str) -> NDArray[np.uint8]:
     height, width = panels[0].rgb.shape[:2]
     cell = max(width, _LEAST_PANEL_PX)  # room for the words over a narrow panel
-    top = _GAP_PX + (_BAND_PX if caption else 0)
     total_width = len(panels) * (cell + _GAP_PX) + _GAP_PX
-    picture = Image.new("RGB", (total_width, top + _BAND_PX + height + _GAP_PX), _GROUND)
-    if caption:
-        picture.paste(_band([_Word(" ".join(caption.split()))], total_width - 2 * _GAP_PX), (_GAP_PX, _GAP_PX))
-    for number, panel in enumerate(panels):
+    inner_width = total_width - 2 * _GAP_PX
+    told = [[_Word(line)] for line in _text_lines(caption, inner_width)]
+    lines = [_lines(panel.words, cell) for panel in panels]
+    top = _GAP_PX + _BAND_PX * len(told)
+    band_px = _BAND_PX * max(map(len, lines))
+    picture = Image.new("RGB", (total_width, top + band_px + height + _GAP_PX), _GROUND)
+    if told:
+        picture.paste(_band(told, inner_width), (_GAP_PX, _GAP_PX))
+    for number, (panel, of_panel) in enumerate(zip(panels, lines, strict=True)):
         left = _GAP_PX + number * (cell + _GAP_PX)
-        picture.paste(_band(panel.words, cell, panel.has_scale), (left, top))
-        picture.paste(Image.fromarray(panel.rgb), (left, top + _BAND_PX))
+        picture.paste(_band(of_panel, cell, panel.has_scale), (left, top))
+        picture.paste(Image.fromarray(panel.rgb), (left, top + band_px))
     return np.asarray(picture)
 
 
-def _band(words: Sequence[_Word], width: int, has_scale: bool = False) -> Image.Image:
-    """Return a line of text, cut at the width; with a colour scale in what is left of it."""
-    band = Image.new("RGB", (width, _BAND_PX), _GROUND)
+def _text_lines(text: str, width: int) -> list[str]:
+    """Return a text as lines that fit the width; a word that does not fit alone is a line."""
+    font = ImageFont.load_default(_FONT_PX)
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _lines(words: Sequence[_Word], width: int) -> list[list[_Word]]:
+    """Return words as lines that fit the width."""
+    lines: list[list[_Word]] = [[]]
+    for word in words:
+        if lines[-1] and _ends_px([*lines[-1], word])[-1] > width:
+            lines.append([])
+        lines[-1].append(word)
+    return lines
+
+
+def _ends_px(words: Sequence[_Word]) -> list[int]:
+    """Return where each word of a line ends."""
+    font = ImageFont.load_default(_FONT_PX)
+    ends: list[int] = []
+    left = 0
+    for word in words:
+        ends.append(left + math.ceil(font.getlength(word.text)))
+        left += math.ceil(font.getlength(word.text + "  "))
+    return ends
+
+
+def _band(lines: Sequence[Sequence[_Word]], width: int, has_scale: bool = False) -> Image.Image:
+    """Return lines of text; with a colour scale in what is left of the last."""
+    band = Image.new("RGB", (width, _BAND_PX * len(lines)), _GROUND)
     draw = ImageDraw.Draw(band)
     font = ImageFont.load_default(_FONT_PX)
     left = 0
-    for word in words:
-        draw.text((left, 0), word.text, fill=word.colour, font=font)
-        left += math.ceil(draw.textlength(word.text + "  ", font=font))
+    for number, words in enumerate(lines):
+        left = 0
+        for word in words:
+            draw.text((left, _BAND_PX * number), word.text, fill=word.colour, font=font)
+            left += math.ceil(font.getlength(word.text + "  "))
     if has_scale and width - left > _BAND_PX:
         ramp = np.tile(np.linspace(0, 1, width - left, dtype=np.float32), (_BAND_PX - 8, 1))
-        band.paste(Image.fromarray(_coloured(ramp, 0, 1)), (left, 4))
+        band.paste(Image.fromarray(_coloured(ramp, 0, 1)), (left, band.height - _BAND_PX + 4))
     return band

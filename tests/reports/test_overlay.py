@@ -22,10 +22,10 @@ FOUND, MERGED, SPLIT, LONE = (70, 175, 245), (255, 100, 0), (245, 225, 50), (255
 Picture = NDArray[np.uint8]
 
 
-def panels_of(picture: Picture, shape: tuple[int, int], caption: bool = False) -> list[Picture]:
+def panels_of(picture: Picture, shape: tuple[int, int]) -> list[Picture]:
     """Cut a picture into its panels, which have this shape and no less than 128 px between their left edges."""
     step = max(shape[1], 128) + GAP
-    top = GAP + BAND * (1 + caption)
+    top = picture.shape[0] - GAP - shape[0]
     lefts = range(GAP, picture.shape[1] - GAP, step)
     return [picture[top : top + shape[0], left : left + shape[1]] for left in lefts]
 
@@ -55,7 +55,8 @@ def ramp(height: int, width: int) -> NDArray[np.float64]:
 def test_each_thing_given_is_one_panel(given: dict[str, Any], count: int) -> None:
     picture = overlay_picture(ramp(130, 200), **given)
     assert picture.dtype == np.uint8
-    assert picture.shape == (130 + BAND + 2 * GAP, count * (200 + GAP) + GAP, 3)
+    # With label and prediction the counts take two lines.
+    assert picture.shape == (130 + BAND * (1 + (count == 4)) + 2 * GAP, count * (200 + GAP) + GAP, 3)
 
 
 def test_a_caption_adds_a_line_and_nothing_else() -> None:
@@ -92,6 +93,32 @@ def test_zeros_and_ones_are_a_mask_whose_components_are_the_objects() -> None:
     numbered = label.astype(np.int32)
     numbered[10:20, 40:50] = 2
     np.testing.assert_array_equal(overlay_picture(label, label), overlay_picture(label, numbered))
+
+
+def test_no_count_is_cut_off_over_a_narrow_panel() -> None:
+    """Counts of 12 and more objects over a panel of 128 px have all the pixels that they have over one of 500 px."""
+    label = np.zeros((130, 128), np.int64)
+    for number in range(60):
+        label[10 * (number // 10) : 10 * (number // 10) + 8, 12 * (number % 10) : 12 * (number % 10) + 8] = number + 1
+    pred = np.where(label % 5 == 0, 0, label)
+    ink = []
+    for width in (128, 500):
+        padding = ((0, 0), (0, width - 128))
+        picture = overlay_picture(np.zeros((130, width)), np.pad(label, padding), np.pad(pred, padding))
+        words = picture[:-130]
+        ink.append([int(where(words, colour).sum()) for colour in (FOUND, MERGED, SPLIT, LONE)])
+    assert ink[0] == ink[1]
+    assert min(ink[0]) > 0
+
+
+def test_a_long_caption_goes_on_in_a_further_line() -> None:
+    plain = overlay_picture(ramp(130, 128))
+    captioned = overlay_picture(ramp(130, 128), caption="a case whose name is longer than its picture is wide, slice 3")
+    lines = (captioned.shape[0] - plain.shape[0]) // BAND
+    assert lines == 3
+    for line in range(lines):
+        assert (captioned[GAP + line * BAND : GAP + (line + 1) * BAND] != plain[0, 0]).any()
+    np.testing.assert_array_equal(captioned[GAP + lines * BAND :], plain[GAP:])
 
 
 def test_colours_tell_found_merged_split_missed_and_extra_objects() -> None:
@@ -207,8 +234,9 @@ def test_channel_first_images_and_planes_are_taken_as_they_are() -> None:
 def test_panels_have_128_to_512_px_on_their_longer_side(shape: tuple[int, int], panel: tuple[int, int]) -> None:
     label = np.arange(shape[0] * shape[1]).reshape(shape) % 5
     picture = overlay_picture(ramp(*shape), label, label, label, caption="size")
-    assert picture.shape == (panel[0] + 2 * BAND + 2 * GAP, 4 * (max(panel[1], 128) + GAP) + GAP, 3)
-    assert len(panels_of(picture, panel, caption=True)) == 4
+    lines = 2 if panel[1] > 256 else 3  # the caption, and the counts, which take two over a narrow panel
+    assert picture.shape == (panel[0] + lines * BAND + 2 * GAP, 4 * (max(panel[1], 128) + GAP) + GAP, 3)
+    assert len(panels_of(picture, panel)) == 4
 
 
 def test_the_greatest_panel_can_be_asked_for() -> None:
@@ -335,7 +363,7 @@ def test_a_real_slice_with_its_label_is_drawn(tmp_path: Path, real_data: Callabl
     folder = real_data("isbi2012-em") / "train"
     image, label = (np.asarray(Image.open(folder / kind / "3.png")) for kind in ("image", "label"))
     picture = overlay_picture(image, label == 255, image > 110, weight=label, caption="slice 3")
-    panels = panels_of(picture, (512, 512), caption=True)
+    panels = panels_of(picture, (512, 512))
     assert len(panels) == 4
     # Membranes hold 22 % of the slice and cells are large: a rim of one pixel a cell is a tenth of it.
     rims = sum(where(panels[1], colour).mean() for colour in (FOUND, MERGED, LONE))
