@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,22 +14,25 @@ from tqdm.auto import tqdm
 from . import __version__
 from .errors import ConfigError, OutputError
 from .formats import checked_target, whole_file
+from .metrics import Interval
 from .report_samples import TrainingSamples, training_samples
+from .reports.case_groups import case_sections, ranking_of
 from .reports.comparison import RunComparison, compare_runs
 from .reports.embedded_picture import EmbeddedPicture
 from .reports.evaluation import Evaluation
 from .reports.learning_curves import step_losses
 from .reports.metrics_files import metrics_csv, metrics_json
 from .reports.model_card import ModelCard
+from .reports.notices import counted, notices
 from .reports.page import rendered_page
-from .reports.plots import Plot, calibration_plot, cases_plot, loss_plot, score_plot
-from .reports.ranked_cases import RankedCases, ranked_cases
-from .reports.run_facts import config_differences, config_text, run_facts, stopped_early
+from .reports.plots import Plot, calibration_plot, loss_plot, score_plot
+from .reports.run_facts import config_differences, config_text, run_facts
 from .reports.run_folder import RunFolder
 from .reports.score_names import score_name, written
+from .reports.score_notes import score_notes
 
 METRICS_NAMES = ("metrics.csv", "metrics.json")
-_CASES_SHOWN = 3  # of the worst, and of the best
+_CLASSES_AHEAD = 4  # that have a figure each in the head of a report
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,6 @@ class BundleChoice:
     manifest: Path | None = None
     data: Path | None = None
     tiles: int = 3
-
-
-@dataclass(frozen=True)
-class CaseCell:
-    """A case in one run: its score, its overlay, and why there is none."""
-
-    run: RunFolder
-    value: float
-    picture: EmbeddedPicture | None
-
-
-@dataclass(frozen=True)
-class CaseGroup:
-    """The worst or the best cases, each with a cell for each run that they are shown of."""
-
-    title: str
-    score: str
-    rows: Sequence[tuple[str, Sequence[CaseCell]]]
 
 
 def write_report(
@@ -91,7 +77,7 @@ def write_report(
 
     Raises:
         MissingFileError: If a run or a bundle is not there.
-        ConfigError: If a record is damaged, a run comes twice, or the bundles do not go with the runs.
+        ConfigError: If a record is damaged, a run comes twice, or a bundle is not the one that a run was trained with.
         ImageError: If a picture cannot be read.
         OutputError: If a file cannot be written, or is there already.
     """
@@ -99,31 +85,47 @@ def write_report(
     if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"report {path} is written as HTML; give it a name that ends in .html")
     targets = [path, *(path.with_name(name) for name in METRICS_NAMES)]
-    for target in targets:
-        checked_target(target, overwrite)
+    _check_targets(targets, overwrite)
     if choice.tiles < 0:
         raise ConfigError(f"the number of training tiles must be at least 0, got {choice.tiles}; 0 draws none")
     read = _read_runs(runs)
     bundles = _bundles(read, choice)
+    cards = _cards(read, bundles)
+    # Of a run in the folder of its bundle nobody said which bundle it is of.
+    said = [card if choice.bundles or run.bundle else None for run, card in zip(read, cards, strict=True)]
     comparisons = [compare_runs(read[0], run) for run in read[1:]]
     with tqdm(total=4, desc="report", disable=not progress, leave=False) as bar:
-        content = _scores(read, comparisons)
+        content = _scores(read, comparisons) | {"notices": notices(list(zip(read, said, strict=True)))}
         bar.update()
-        content |= _cases(read, comparisons)
+        content |= case_sections(read, comparisons)
         bar.update()
         content |= _curves(read)
         bar.update()
-        content |= _told(read, bundles, choice)
+        content |= _told(read, bundles, cards, choice)
         bar.update()
     texts = [
         rendered_page(title=_title(read), runs=read, version=__version__, **content),
         metrics_csv(read, comparisons),
         metrics_json(read, comparisons),
     ]
-    for target, text in zip(targets, texts, strict=True):
-        with whole_file(target, overwrite=overwrite) as partial:
+    with ExitStack() as files:
+        # The page is entered first and so gets its name last: it speaks of the files beside it.
+        for target, text in zip(targets, texts, strict=True):
+            partial = files.enter_context(whole_file(target, overwrite=overwrite))
             partial.write_text(text, encoding="utf-8", newline="\n")
     return targets
+
+
+def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
+    page, *beside = targets
+    checked_target(page, overwrite)
+    for target in beside:
+        if target.exists() and not overwrite:
+            raise OutputError(
+                f"{target} already exists, perhaps of another report in this folder; give each report a folder of its "
+                "own, or pass --force (in Python: overwrite=True) to replace it"
+            )
+        checked_target(target, overwrite)
 
 
 def _read_runs(folders: Sequence[str | Path]) -> list[RunFolder]:
@@ -150,6 +152,18 @@ def _bundles(runs: Sequence[RunFolder], choice: BundleChoice) -> list[Path | Non
     return found
 
 
+def _cards(runs: Sequence[RunFolder], bundles: Sequence[Path | None]) -> list[ModelCard | None]:
+    """Return the model card of each run; a report must not state the intended use of another bundle."""
+    cards = [None if bundle is None else ModelCard.read(bundle) for bundle in bundles]
+    for run, card in zip(runs, cards, strict=True):
+        if card is not None and run.bundle is not None and card.name != run.bundle.name:
+            raise ConfigError(
+                f"run {run.folder} was trained with the bundle {run.bundle.name!r}, and {card.name!r} was given for "
+                "it; pass the bundle of each run with --bundle"
+            )
+    return cards
+
+
 def _title(runs: Sequence[RunFolder]) -> str:
     return " and ".join(run.name if len(runs) == 1 else f"{run.letter}: {run.name}" for run in runs)
 
@@ -160,11 +174,12 @@ def _scores(runs: Sequence[RunFolder], comparisons: Sequence[RunComparison]) -> 
     ]
     columns = list(dict.fromkeys(column for rows in by_run for column in rows))
     return {
-        "notices": [(run, text) for run in runs for text in _notices(run)],
+        "score_notes": score_notes(runs),
+        "confidences": sorted({f"{row.interval.confidence:.0%}" for rows in by_run for row in rows.values()}),
         "unit": _unit(runs),
         "quoted": list(dict.fromkeys(score for run in runs if run.evaluation for score in run.evaluation.scores)),
         "score_rows": [(column, [rows.get(column) for rows in by_run]) for column in columns],
-        "key_figures": [(run, *figure) for run in runs if (figure := _key_figure(run)) is not None],
+        "key_figures": [(run, *figure) for run in runs for figure in _key_figures(run)],
         "case_orders": {run.letter: _case_order(run) for run in runs if run.evaluation is not None},
         "comparisons": comparisons,
     }
@@ -176,139 +191,42 @@ def _unit(runs: Sequence[RunFolder]) -> str:
     return units.pop() if len(units) == 1 else "patient"
 
 
-def _notices(run: RunFolder) -> list[str]:
-    """Return what a reader must know before any figure."""
-    notices = []
-    evaluation = run.evaluation
-    if evaluation is not None and evaluation.skipped:
-        cases = "; ".join(f"{case} ({reason})" for case, reason in evaluation.skipped.items())
-        notices.append(
-            f"The evaluation skipped {_counted(len(evaluation.skipped))}: {cases}. "
-            f"Scores are over the {len(evaluation.cases)} that are left, and may be too good for that reason."
-        )
-    early = stopped_early(run)
-    if early is not None:
-        notices.append(early)
-    if evaluation is None:
-        notices.append(
-            "There is no evaluation. Scores are those of the validation during training, "
-            "by which the checkpoint was chosen: they are likely too good."
-        )
-        return notices
-    if run.record is not None:
-        if evaluation.data.sha256 != run.data.sha256:
-            notices.append("The evaluation is on other data, or another version of the manifest, than the training.")
-        elif evaluation.split == "training":
-            notices.append(
-                "The evaluation is on the cases that the network was trained on: scores say nothing of others."
-            )
-        elif evaluation.split == "validation":
-            notices.append(
-                "The evaluation is on the validation cases, by which the checkpoint was chosen: "
-                "scores are likely somewhat too good."
-            )
-    if evaluation.checkpoint_sha256 and run.checkpoint_sha256 not in (None, evaluation.checkpoint_sha256):
-        notices.append("The evaluation is of other weights than models/model.pt in the folder of the run.")
-    return notices
-
-
-def _ranking(run: RunFolder, also: Sequence[str | None] = ()) -> RankedCases | None:
-    return (
-        None
-        if run.evaluation is None
-        else ranked_cases(run.evaluation, (*also, run.evaluation.key_score, run.key_metric))
-    )
-
-
-def _key_figure(run: RunFolder) -> tuple[str, str, str] | None:
-    """Return name, value and reach of the figure that stands in the head of a report."""
-    evaluation, ranking = run.evaluation, _ranking(run)
+def _key_figures(run: RunFolder) -> list[tuple[str, str, str]]:
+    """Return name, value and reach of the figures in the head of a report: one a class where these are few."""
+    evaluation, ranking = run.evaluation, ranking_of(run)
     if evaluation is not None and ranking is not None:
+        name = score_name(ranking.score).heading
         found = [row for row in evaluation.intervals if row.score == ranking.score]
-        if len(found) == 1:
-            interval = found[0].interval
-            reach = f"no interval: only one {evaluation.split_unit}"
-            if interval.is_known:
-                reach = f"{interval.confidence:.0%} interval {written(interval.low)} to {written(interval.high)}"
-            return score_name(ranking.score).heading, written(interval.mean), f"{reach}; {_counted(interval.cases)}"
+        if 1 <= len(found) <= _CLASSES_AHEAD:
+            names = [name] if len(found) == 1 else [f"{row.class_name}: {name}" for row in found]
+            return [(text, *_reach(row.interval, evaluation)) for text, row in zip(names, found, strict=True)]
         mean = math.fsum(ranking.values.values()) / len(ranking.values) if ranking.values else math.nan
-        note = "mean over classes and cases" if found else "mean over cases, no interval recorded"
-        return score_name(ranking.score).heading, written(mean), f"{note}; {_counted(len(ranking.values))}"
+        note = f"mean over {len(found)} classes and over cases" if found else "mean over cases, no interval recorded"
+        return [(name, written(mean), f"{note}; {counted(len(ranking.values), 'case')}")]
     best = run.best_epoch
     if best is None:
-        return None
+        return []
     score = next((name for name in best.scores if name == run.key_metric), next(iter(best.scores)))
-    return score_name(score).heading, written(best.scores[score]), f"validation in epoch {best.number}, no evaluation"
+    note = f"validation in epoch {best.number}, no evaluation"
+    return [(score_name(score).heading, written(best.scores[score]), note)]
 
 
-def _counted(cases: int) -> str:
-    return f"{cases} case{'' if cases == 1 else 's'}"
+def _reach(interval: Interval, evaluation: Evaluation) -> tuple[str, str]:
+    """Return a mean, and its interval with the cases that it is over."""
+    cases = counted(interval.cases, "case")
+    if interval.is_known:
+        reach = f"{interval.confidence:.0%} interval {written(interval.low)} to {written(interval.high)}; {cases}"
+    elif interval.patients == 0:
+        reach = f"no case has it; {counted(len(evaluation.cases), 'case')} scored"
+    else:
+        reach = f"no interval: only one {evaluation.split_unit}; {cases}"
+    return written(interval.mean), reach
 
 
 def _case_order(run: RunFolder) -> list[str]:
     assert run.evaluation is not None
-    ranking = _ranking(run)
+    ranking = ranking_of(run)
     return [*run.evaluation.cases] if ranking is None else [*ranking.values, *ranking.without]
-
-
-def _cases(runs: Sequence[RunFolder], comparisons: Sequence[RunComparison]) -> dict[str, object]:
-    """Return the worst and best cases: of runs that can be compared the same ones, by the scores of the first."""
-    together = [runs[0], *(entry.second for entry in comparisons if entry.reason is None)]
-    groups = _case_groups(together, together[0], set())
-    for run in together[1:]:
-        # An evaluation draws its own best and worst cases, which may be others than those of the first run.
-        groups += _case_groups(together, run, {case for group in groups for case, _ in group.rows})
-    for run in runs:
-        if run not in together:
-            groups += _case_groups([run], run, set())
-    plotted: list[tuple[RunFolder, Mapping[str, float]]] = []
-    first = _ranking(runs[0])
-    for run in together:
-        ranking = _ranking(run, () if first is None else (first.score,))
-        if ranking is not None and first is not None and ranking.score == first.score and ranking.values:
-            plotted.append((run, ranking.values))
-    trained = [
-        (run, EmbeddedPicture.read(run.training_picture, _overlay_text("the first validation case", run, None)))
-        for run in runs
-        if run.evaluation is None and run.training_picture is not None
-    ]
-    return {
-        "case_groups": groups,
-        "cases_plot": cases_plot(first.score, plotted) if first is not None and plotted else None,
-        "training_pictures": trained,
-    }
-
-
-def _case_groups(runs: Sequence[RunFolder], judge: RunFolder, shown: Collection[str]) -> list[CaseGroup]:
-    """Return the cases that are worst and best in one of the runs, but for those that are shown already."""
-    ranking = _ranking(judge)
-    if ranking is None:
-        return []
-    rankings = [_ranking(run, (ranking.score,)) for run in runs]
-    of = f" of {judge.letter}" if len(runs) > 1 or judge.letter != "A" else ""
-    groups = []
-    for title, cases in zip(("Worst cases", "Best cases"), ranking.extremes(_CASES_SHOWN), strict=True):
-        rows = [
-            (case, [_cell(run, case, of_run) for run, of_run in zip(runs, rankings, strict=True)])
-            for case in cases
-            if case not in shown
-        ]
-        if rows:
-            groups.append(CaseGroup(title + of, ranking.score, rows))
-    return groups
-
-
-def _cell(run: RunFolder, case: str, ranking: RankedCases | None) -> CaseCell:
-    value = math.nan if ranking is None else ranking.values.get(case, math.nan)
-    path = run.picture_of(case)
-    if path is None:
-        return CaseCell(run, value, None)
-    score = None if ranking is None else f"{score_name(ranking.score).text} {written(value)}"
-    return CaseCell(run, value, EmbeddedPicture.read(path, _overlay_text(f"case {case}", run, score)))
-
-
-def _overlay_text(what: str, run: RunFolder, score: str | None) -> str:
-    return f"Overlay of truth and prediction on {what}, run {run.letter}{'' if score is None else f', {score}'}"
 
 
 def _curves(runs: Sequence[RunFolder]) -> dict[str, object]:
@@ -330,8 +248,12 @@ def _curves(runs: Sequence[RunFolder]) -> dict[str, object]:
     }
 
 
-def _told(runs: Sequence[RunFolder], bundles: Sequence[Path | None], choice: BundleChoice) -> dict[str, object]:
-    cards = [None if bundle is None else ModelCard.read(bundle) for bundle in bundles]
+def _told(
+    runs: Sequence[RunFolder],
+    bundles: Sequence[Path | None],
+    cards: Sequence[ModelCard | None],
+    choice: BundleChoice,
+) -> dict[str, object]:
     samples = []
     for run, bundle in zip(runs, bundles, strict=True):
         found = _samples(run, bundle, choice)
@@ -345,13 +267,27 @@ def _told(runs: Sequence[RunFolder], bundles: Sequence[Path | None], choice: Bun
             weights = (found.weights[0], EmbeddedPicture.of(found.weights[1], text))
         samples.append((run, found, tiles, weights))
     return {
-        "model_cards": list(zip(runs, cards, strict=True)),
+        "model_cards": _by_card(runs, cards),
         "samples": samples,
         "facts": _facts(runs),
         "configs": [(run, config_text(run)) for run in runs],
         "differences": config_differences(runs) if len(runs) > 1 else [],
         "evaluations": [(run, _measured(run.evaluation)) for run in runs if run.evaluation is not None],
     }
+
+
+def _by_card(
+    runs: Sequence[RunFolder], cards: Sequence[ModelCard | None]
+) -> list[tuple[ModelCard | None, list[RunFolder]]]:
+    """Return each model card once, with the runs that have it."""
+    found: list[tuple[ModelCard | None, list[RunFolder]]] = []
+    for run, card in zip(runs, cards, strict=True):
+        same = next((of_card for other, of_card in found if other == card), None)
+        if same is None:
+            found.append((card, [run]))
+        else:
+            same.append(run)
+    return found
 
 
 def _samples(run: RunFolder, bundle: Path | None, choice: BundleChoice) -> TrainingSamples:

@@ -46,7 +46,7 @@ class EmbeddedPicture:
             ImageError: If it is no picture.
         """
         try:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=["PNG"]) as picture:
                 rgb = np.asarray(picture.convert("RGB"))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise ImageError(f"picture {path} cannot be read as PNG; evaluate again, or remove it") from error

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ConfigError
-from ..metrics import CaseScore, ClassScore, Interval, ScoreTable
+from ..metrics import CaseScore, ClassScore, Interval, PatientScore, ScoreTable
 from .recorded_json import read_recorded
 
 Column = tuple[str, str]
+
+_NO_SCORE_DEPENDS_ON: Final = ("seed", "calibration_bins")
 
 
 @dataclass(frozen=True)
@@ -131,16 +134,46 @@ class Evaluation:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Each class with each of its scores; the class is empty where there is no table."""
-        return self.table.columns if self.table else tuple(("", score) for score in self.scores_by_case)
+        return tuple(self._by_column)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes; one without a name where there is no table."""
+        return tuple(dict.fromkeys(class_name for class_name, _ in self.columns))
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores of the columns."""
+        return tuple(dict.fromkeys(score for _, score in self.columns))
+
+    @cached_property
     def cases(self) -> tuple[str, ...]:
         """The cases that were scored, sorted."""
-        return tuple(sorted({case for column in self.columns for case in self.by_case(column)}))
+        return tuple(sorted({case for by_case in self._by_column.values() for case in by_case}))
 
     def by_case(self, column: Column) -> Mapping[str, float]:
-        """Return the values of a column by case; NaN where there is none."""
-        return self.table.by_case(*column) if self.table else self.scores_by_case[column[1]]
+        """Return the values of a column by case, NaN where there is none; nothing of a column that is not there."""
+        return self._by_column.get(column, {})
+
+    @cached_property
+    def patients(self) -> Mapping[str, str]:
+        """Patient of each case; empty where there is no table."""
+        return self.table.patients if self.table else {}
+
+    @cached_property
+    def by_patient(self) -> Mapping[tuple[str, str, str], PatientScore]:
+        """Means over the cases of each patient, by patient, class and score."""
+        rows = self.table.by_patient() if self.table else ()
+        return {(row.patient, row.class_name, row.score): row for row in rows}
+
+    @cached_property
+    def _by_column(self) -> Mapping[Column, Mapping[str, float]]:
+        if not self.table:
+            return {("", score): by_case for score, by_case in self.scores_by_case.items()}
+        columns: dict[Column, dict[str, float]] = {}
+        for row in self.table.rows:
+            columns.setdefault((row.class_name, row.score), {})[row.case] = row.value
+        return columns
 
     def measures_the_same_as(self, other: Evaluation) -> bool:
         """Return whether both were measured on the same cases of the same labels."""
@@ -151,7 +184,8 @@ class Evaluation:
     def differing_settings(self, other: Evaluation) -> list[str]:
         """Return the names of settings that scores depend on and that are not the same."""
         ours, theirs = ({"kind": found.kind, **found.settings} for found in (self, other))
-        return [name for name in {**ours, **theirs} if name != "seed" and ours.get(name) != theirs.get(name)]
+        names = [name for name in {**ours, **theirs} if name not in _NO_SCORE_DEPENDS_ON]
+        return [name for name in names if ours.get(name) != theirs.get(name)]
 
 
 def numbers(fields: Mapping[str, float | None]) -> dict[str, float]:
@@ -170,6 +204,8 @@ def _table(fields: Mapping[str, Any], path: Path) -> ScoreTable:
     )
     if len({(row.case, row.class_name, row.score) for row in rows}) != len(rows):
         raise ConfigError(f"record {path} is damaged at table/cases: a score of a case comes twice; evaluate again")
+    if len({(row.case, row.patient) for row in rows}) != len({row.case for row in rows}):
+        raise ConfigError(f"record {path} is damaged at table/cases: a case has two patients; evaluate again")
     return ScoreTable(rows, fields["split"], fields["manifest_sha256"])
 
 

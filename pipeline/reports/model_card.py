@@ -53,7 +53,7 @@ class ModelCard:
 
         Raises:
             MissingFileError: If the folder has no `configs/metadata.json`.
-            ConfigError: If that is not JSON, or lacks name or version.
+            ConfigError: If that is not JSON, or lacks name or version; if `docs/README.md` cannot be read as UTF-8.
         """
         path, readme = Path(bundle) / "configs" / "metadata.json", Path(bundle) / "docs" / "README.md"
         if not path.is_file():
@@ -71,8 +71,15 @@ class ModelCard:
             _text(metadata, "intended_use"),
             tuple((heading, text) for key, heading in _TOLD if (text := _text(metadata, key)) is not None),
             tuple(str(reference) for reference in references) if isinstance(references, list) else (),
-            markdown_html(readme.read_text(encoding="utf-8")) if readme.is_file() else None,
+            _card_text(readme) if readme.is_file() else None,
         )
+
+
+def _card_text(readme: Path) -> Markup:
+    try:
+        return markdown_html(readme.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model card {readme} cannot be read as UTF-8; correct it there") from error
 
 
 def markdown_html(text: str) -> Markup:

@@ -13,6 +13,8 @@ from markupsafe import Markup
 from .run_facts import readable_time
 from .score_names import score_name, written
 
+# Control characters, which names may hold and HTML may not.
+_NO_HTML: Final = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\ufffd")
 _TEMPLATES: Final = resources.files(__package__).joinpath("templates")
 
 
@@ -42,4 +44,5 @@ def rendered_page(**content: Any) -> str:
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     template = environment.get_template("report.html.j2")
-    return template.render(policy=policy, script=Markup(script), style=Markup(style), **content)
+    page = template.render(policy=policy, script=Markup(script), style=Markup(style), **content)
+    return page.translate(_NO_HTML)

@@ -129,8 +129,8 @@ def score_plot(score: str, runs: Sequence[RunFolder], number: int) -> Plot | Non
     return _plot(f"Validation: {name.text}{better}", said, draw, f"score{number}", len(shown) > 1)
 
 
-def cases_plot(score: str, by_run: Sequence[tuple[RunFolder, Mapping[str, float]]]) -> Plot:
-    """Draw a score of every case, the cases in the order of the first run's values."""
+def cases_plot(score: str, by_run: Sequence[tuple[RunFolder, Mapping[str, float]]], added: str = "") -> Plot:
+    """Draw a score of every case, the cases in the order of the first run's values; `added` to the score's name."""
     name = score_name(score)
     cases = list(dict.fromkeys(case for _, values in by_run for case in values))
     places = {case: place for place, case in enumerate(cases, 1)}
@@ -158,7 +158,7 @@ def cases_plot(score: str, by_run: Sequence[tuple[RunFolder, Mapping[str, float]
         ]
     )
     better = f" ({name.better} is better)" if name.better else ""
-    return _plot(f"{name.text} of every case{better}", said, draw, "cases", len(by_run) > 1)
+    return _plot(f"{name.text} of every case{added}{better}", said, draw, "cases", len(by_run) > 1)
 
 
 def calibration_plot(by_run: Sequence[tuple[RunFolder, Reliability]]) -> Plot:
@@ -215,6 +215,9 @@ def _from_to(first: int, value: float | None, last: int, last_value: float | Non
 
 
 def _over_epochs(axes: Axes) -> None:
+    first, last = axes.get_xlim()
+    if last - first < 1:  # one epoch: its neighbours have no marks, and make the axis one of whole numbers
+        axes.set_xlim(first - 0.6, last + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -24,7 +25,7 @@ def read_recorded(path: Path, schema: str) -> dict[str, Any]:
         ConfigError: If the file cannot be read, is not JSON or breaks the schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None, parse_float=_finite)
     except OSError as error:
         raise ConfigError(f"record {path} cannot be read: {error.strerror}; give a run that you may read") from error
     except (ValueError, RecursionError) as error:
@@ -36,6 +37,11 @@ def read_recorded(path: Path, schema: str) -> dict[str, Any]:
         rule = f"{found.validator} {json.dumps(found.validator_value)}"[:120]
         raise ConfigError(f"record {path} is damaged at {place}: expected {rule}; restore it, or leave the run out")
     return dict(content)
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)  # of 1e999 infinity
+    return value if math.isfinite(value) else None
 
 
 @cache

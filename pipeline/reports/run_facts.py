@@ -13,7 +13,7 @@ _STATUS = {
     "completed": "completed",
     "interrupted": "stopped by hand before its end",
     "failed": "failed before its end",
-    "running": "not over, or killed: the record says that it is running",
+    "running": "not over, or killed: its record says that it is running",
 }
 
 
@@ -33,6 +33,7 @@ def run_facts(run: RunFolder) -> list[tuple[str, str]]:
         ("Steps an epoch", record.get("steps_per_epoch")),
         ("Checkpoint of epoch", None if best is None or "best_epoch" not in record else best.number),
         ("Resumed at epoch", record.get("resumed_at_epoch") or "not resumed"),
+        ("Bundle", None if run.bundle is None else f"{run.bundle.name} {run.bundle.version}"),
         ("Data", f"{run.data.name} {run.data.version}"),
         ("Manifest SHA-256", run.data.sha256),
         ("Config SHA-256", record.get("config_sha256")),
@@ -53,8 +54,8 @@ def stopped_early(run: RunFolder) -> str | None:
         return None
     reached = run.epochs[-1].number if run.epochs else 0
     return (
-        f"The training was {_STATUS[run.record['status']]}, "
-        f"in epoch {reached} of {run.record.get('max_epochs', 'an unknown number')}."
+        f"The training was {_STATUS[run.record['status']]}. "
+        f"Its record ends with epoch {reached} of {run.record.get('max_epochs', 'an unknown number')}."
     )
 
 

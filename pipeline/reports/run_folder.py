@@ -25,6 +25,14 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class BundleIdentity:
+    """Name and version of a bundle, as its `metadata.json` has them."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """A run. Made by `RunFolder.read`.
 
@@ -83,6 +91,12 @@ class RunFolder:
         assert self.evaluation is not None  # `read` saw to it
         return self.evaluation.data
 
+    @property
+    def bundle(self) -> BundleIdentity | None:
+        """The bundle that was trained, or None where it is not recorded."""
+        fields = self.record.get("bundle") if self.record is not None else None
+        return None if fields is None else BundleIdentity(fields["name"], fields["version"])
+
     @cached_property
     def epochs(self) -> Sequence[Epoch]:
         """The epochs, in order."""
@@ -122,18 +136,25 @@ class RunFolder:
         """Return the overlay of a case, or None where none was written or it is gone.
 
         Raises:
-            ImageError: If the evaluation names a file outside the folder of the records.
+            ImageError: If the evaluation names a file outside the folder of the records, or a link leads out of it.
         """
         name = self.evaluation.pictures.get(case) if self.evaluation is not None else None
-        if name is None:
-            return None
-        path = (self.log / name).resolve()
-        if not path.is_relative_to(self.log.resolve()):
-            raise ImageError(f"evaluation.json names {name} as a picture; they lie beside the record")
-        return path if path.is_file() else None
+        return None if name is None else self._picture(name)
 
     @property
     def training_picture(self) -> Path | None:
-        """The overlay of the first validation case in the best epoch, or None."""
-        path = self.log / "overlay.png"
+        """The overlay of the first validation case in the best epoch, or None.
+
+        Raises:
+            ImageError: If it is a link that leads out of the folder of the records.
+        """
+        return self._picture("overlay.png")
+
+    def _picture(self, name: str) -> Path | None:
+        path = (self.log / name).resolve()
+        if not path.is_relative_to(self.log.resolve()):
+            raise ImageError(
+                f"picture {name} of run {self.folder} lies outside {self.log}; a report shows pictures of the run "
+                "alone: evaluate again, or copy it there"
+            )
         return path if path.is_file() else None

@@ -23,8 +23,13 @@ class ScoreName:
 
     @property
     def heading(self) -> str:
-        """Name and direction, as the heading of a table."""
-        arrows: dict[Better | None, str] = {"higher": " ↑", "lower": " ↓", "nearer 0": " → 0", None: ""}
+        """Name and direction, which stay in one line, as the heading of a table."""
+        arrows: dict[Better | None, str] = {
+            "higher": "\u00a0↑",
+            "lower": "\u00a0↓",
+            "nearer 0": "\u00a0→\u00a00",
+            None: "",
+        }
         return self.text + arrows[self.better]
 
     def badness(self, value: float) -> float:
@@ -63,7 +68,7 @@ def score_name(score: str) -> ScoreName:
 
     Examples:
         >>> score_name("hd95_mm").heading
-        'HD95 (mm) ↓'
+        'HD95 (mm)\xa0↓'
         >>> score_name("dice_anterior")
         ScoreName(text='Dice, anterior', better='higher')
         >>> score_name("v_rand_threshold").better is None
@@ -75,7 +80,8 @@ def score_name(score: str) -> ScoreName:
     for name in sorted(_KNOWN, key=len, reverse=True):
         if score.startswith(f"{name}_") and not score.endswith("_threshold"):
             known = _KNOWN[name]
-            return ScoreName(f"{known.text}, {score[len(name) + 1 :].replace('_', ' ')}", known.better)
+            of = score[len(name) + 1 :].replace("_", " ")
+            return ScoreName(f"{known.text}, {of.replace('iou ', 'IoU ') if name == 'f1' else of}", known.better)
     return ScoreName(score.replace("_", " "), None)
 
 
@@ -83,8 +89,8 @@ def written(value: float | None) -> str:
     """Return a number as the report writes it: four decimals, or three digits where these would say too little.
 
     Examples:
-        >>> [written(value) for value in (0.93124, 0.000353, 12.5, 1234.5, 0.0, None, -0.02)]
-        ['0.9312', '0.000353', '12.50', '1234.5', '0', '–', '−0.0200']
+        >>> [written(value) for value in (0.93124, 0.0045, 12.5, 1234.5, 0.0, None, -0.02)]
+        ['0.9312', '0.00450', '12.50', '1234.5', '0', '–', '−0.0200']
     """
     if value is None or math.isnan(value):
         return "–"
@@ -98,5 +104,5 @@ def written(value: float | None) -> str:
     elif size >= 0.01:
         text = f"{size:.4f}"
     else:
-        text = f"{size:.3g}"
+        text = f"{size:#.3g}"
     return f"−{text}" if value < 0 else text

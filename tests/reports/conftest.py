@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ import numpy as np
 import pytest
 
 from pipeline.data import Manifest
+from pipeline.evaluation import CaseArrays, Evaluation, ScoreSettings, score_case
 from pipeline.formats import read_image
-from pipeline.metrics import ScoreTable, calibration, em_scores_by_case, em_stack_scores, pooled_calibration
 from pipeline.predict import Predictor
-from pipeline.reports import overlay_picture, save_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "em_membrane_segmentation"
@@ -36,7 +34,7 @@ class Runs:
 
 
 def evaluate(run: Path, manifest: Manifest, data: Path, flattened: float = 1.0) -> None:
-    """Write the evaluation of the validation cases as `unet-pipeline evaluate` does, here without that command.
+    """Write the evaluation of the validation cases as `evaluate` and the evaluator of the bundle do.
 
     Args:
         run: Folder of the run.
@@ -44,62 +42,18 @@ def evaluate(run: Path, manifest: Manifest, data: Path, flattened: float = 1.0) 
         data: Its files.
         flattened: Power that probabilities are raised to: another network, as it were.
     """
-    predictor = Predictor.from_bundle(BUNDLE, run / "models" / "model.pt")
-    truths, membranes, parts = {}, {}, []
-    (run / "log" / "cases").mkdir()
+    checkpoint = run / "models" / "model.pt"
+    predictor = Predictor.from_bundle(BUNDLE, checkpoint)
+    settings = ScoreSettings(seed=3)
+    cases = {}
     for record in manifest.records(data, "validation"):
         pages = read_image(record["image"]).pixels
-        case, truth, image = record["case"], read_image(record["label"]).pixels[0, 0] > 0, pages[0, 0]
-        probability = predictor.probability(pages)[0] ** flattened
-        truths[case], membranes[case] = truth, probability[0].astype(np.float64)
-        parts.append(calibration(probability[1], truth))
-        picture = overlay_picture(image, truth, probability[1] > probability[0], caption=f"case {case}")
-        save_picture(run / "log" / "cases" / f"{case}.png", picture)
-    curves = em_scores_by_case(((case, membranes[case], truths[case]) for case in truths), warping=True)
-    stack = em_stack_scores(curves.values())
-    by_case = {
-        name: {case: found.curve(name)[stack.index_of_best(name)] for case, found in curves.items()}
-        for name in stack.score_names
-    }
-    scores = {case: {"membrane": {name: by_case[name][case] for name in by_case}} for case in curves}
-    table = ScoreTable.of(scores, {case: f"block {case}" for case in curves}, "validation", manifest.digest)
-    table.write_json(run / "table.json", seed=3)
-    pooled = pooled_calibration(parts)
-    measured = (pooled.counts, pooled.mean_probability, pooled.positive_fraction)
-    bins = zip(pooled.edges[:-1], pooled.edges[1:], *measured, strict=True)
-    content = {
-        "manifest": {"name": manifest.name, "version": manifest.version, "sha256": manifest.digest},
-        "split": "validation",
-        "split_sha256": hashlib.sha256(b"validation").hexdigest(),
-        "split_unit": "block",
-        "checkpoint_sha256": hashlib.sha256((run / "models" / "model.pt").read_bytes()).hexdigest(),
-        "predictions": None,
-        "kind": "membranes",
-        "key_score": "v_rand",
-        "settings": {"warping": True, "seed": 3},
-        "scores": {name: stack.best(name) for name in stack.score_names},
-        "scores_by_case": by_case,
-        "table": json.loads((run / "table.json").read_text(encoding="utf-8")),
-        "skipped": [],
-        "calibration": {
-            "of": "object classes, each against the rest",
-            "bins": [
-                {
-                    "low": low,
-                    "high": high,
-                    "count": count,
-                    "mean_probability": None if math.isnan(mean) else mean,
-                    "positive_fraction": None if math.isnan(fraction) else fraction,
-                }
-                for low, high, count, mean, fraction in bins
-            ],
-            "ece": pooled.expected_calibration_error,
-            "mce": pooled.maximum_calibration_error,
-        },
-        "pictures": {case: f"cases/{case}.png" for case in curves},
-    }
-    (run / "table.json").unlink()
-    (run / "log" / "evaluation.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        truth = read_image(record["label"]).pixels[0, 0] > 0
+        interior = predictor.probability(pages)[0, 1] ** flattened
+        arrays = CaseArrays(truth, None, np.stack([1 - interior, interior]), None, pages[0, 0])
+        cases[record["case"]] = score_case(record["case"], arrays, "membranes", manifest, settings)
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    Evaluation(manifest, "validation", "membranes", settings, cases, checkpoint_sha256=digest).write(run / "log")
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.evaluation import ScoreSettings
 from pipeline.reports.comparison import compare_runs
 from pipeline.reports.run_folder import RunFolder
+
+SETTINGS = ScoreSettings(seed=3).of_kind("membranes")
 
 
 def test_differences_are_means_of_the_differences_of_the_cases(runs: Any) -> None:
@@ -47,7 +50,7 @@ def test_cases_of_only_one_run_are_left_out_and_named(runs: Any, changed: Callab
     ("fields", "reason"),
     [
         ({"split_sha256": "0"}, "different cases or labels"),
-        ({"settings": {"warping": False, "seed": 3}}, r"other settings \(warping\)"),
+        ({"settings": SETTINGS | {"warping": False}}, r"other settings \(warping\)"),
         ({"kind": "classes"}, r"other settings \(kind\)"),
         ({"table": ...}, "which patient"),
     ],
@@ -62,8 +65,8 @@ def test_runs_that_cannot_be_compared_say_why(
     assert re.search(reason, found.reason)
 
 
-def test_another_seed_of_the_intervals_hinders_no_comparison(runs: Any, changed: Callable[..., Path]) -> None:
-    other = changed("evaluation", {"settings": {"warping": True, "seed": 4}}, of="second")
+def test_settings_that_no_score_depends_on_hinder_no_comparison(runs: Any, changed: Callable[..., Path]) -> None:
+    other = changed("evaluation", {"settings": SETTINGS | {"seed": 4, "calibration_bins": 7}}, of="second")
     assert compare_runs(RunFolder.read(runs.first), RunFolder.read(other, "B")).reason is None
 
 

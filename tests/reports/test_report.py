@@ -175,7 +175,7 @@ def test_skipped_cases_stand_in_the_head(changed: Callable[..., Path], report: C
         ("evaluation", {"checkpoint_sha256": "0" * 64}, "of other weights than models/model.pt"),
         ("evaluation", {"split": "training"}, "cases that the network was trained on"),
         ("evaluation", {"manifest": {"name": "other", "version": "1", "sha256": "0"}}, "is on other data"),
-        ("run", {"status": "failed"}, "The training was failed before its end, in epoch 2 of 2."),
+        ("run", {"status": "failed"}, "The training was failed before its end. Its record ends with epoch 2 of 2."),
         ("run", {"status": "running", "best_epoch": ..., "best_metric": ...}, "not over, or killed"),
     ],
     ids=["weights", "training split", "data", "failed", "killed"],
@@ -253,7 +253,7 @@ def test_a_stopped_run_is_reported(
     assert run.wait().status == 130
     text = visible(report(tmp_path / "stopped", tiles=0))
     epochs = len(json.loads(record.read_text(encoding="utf-8"))["epochs"])
-    assert f"The training was stopped by hand before its end, in epoch {epochs} of 2000." in text
+    assert f"The training was stopped by hand before its end. Its record ends with epoch {epochs} of 2000." in text
 
 
 def test_names_and_reasons_cannot_become_parts_of_the_page(
@@ -299,7 +299,8 @@ def test_arguments_that_do_not_go_together_are_refused(runs: Any, report: Callab
 @pytest.mark.parametrize("name", ["report.html", "metrics.csv", "metrics.json"])
 def test_nothing_is_replaced_unless_it_is_said(runs: Any, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine", encoding="utf-8")
-    with pytest.raises(OutputError, match=f"{name} already exists; pass --force"):
+    way_out = "; pass" if name == "report.html" else ".*give each report a folder of its own, or pass"
+    with pytest.raises(OutputError, match=f"{name} already exists{way_out} --force"):
         write_report(tmp_path / "report.html", [runs.first], BundleChoice(tiles=0))
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text(encoding="utf-8") == "mine"

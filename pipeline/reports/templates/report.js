@@ -6,8 +6,10 @@ const shown = view.querySelector("img");
 const told = dialog.querySelector(".told");
 let scale = 1;
 
+// A picture that is smaller than the window is enlarged by a whole factor: its pixels stay squares, its letters sharp.
 function fitting() {
-  return Math.min(1, view.clientWidth / shown.naturalWidth, view.clientHeight / shown.naturalHeight) || 1;
+  const fit = Math.min(view.clientWidth / shown.naturalWidth, view.clientHeight / shown.naturalHeight) || 1;
+  return fit < 1 ? fit : Math.min(8, Math.floor(fit));
 }
 
 function show(wanted) {
