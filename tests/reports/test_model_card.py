@@ -93,6 +93,14 @@ def test_metadata_that_name_no_bundle_are_refused(tmp_path: Path, content: str) 
         ModelCard.read(tmp_path)
 
 
+def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLES[0] / "configs", tmp_path / "configs")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "README.md").write_bytes(b"# Gr\xf6\xdfe")
+    with pytest.raises(ConfigError, match=r"README\.md cannot be read as UTF-8"):
+        ModelCard.read(tmp_path)
+
+
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     shutil.copytree(BUNDLES[0] / "docs", tmp_path / "docs")
     with pytest.raises(MissingFileError, match="give the folder of a bundle"):

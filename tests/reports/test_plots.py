@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pipeline.reports.evaluation import Reliability, ReliabilityBin
 from pipeline.reports.learning_curves import step_losses
 from pipeline.reports.plots import Plot, calibration_plot, cases_plot, loss_plot, score_plot
 from pipeline.reports.run_folder import RunFolder
@@ -104,6 +106,44 @@ def test_names_of_scores_may_hold_anything(changed: Callable[..., Path], name: s
     assert plot is not None
     texts = ["".join(text.itertext()) for text in ElementTree.fromstring(plot.svg).iter(f"{SVG}text")]
     assert f"Dice, {name[5:]}".replace("\x07", " ").strip() in [text.strip() for text in texts]
+
+
+def test_one_epoch_has_an_axis_of_whole_epochs(changed: Callable[..., Path]) -> None:
+    record = json.loads((changed("run", {}) / "log" / "run.json").read_text(encoding="utf-8"))
+    run = RunFolder.read(changed("run", {"epochs": record["epochs"][:1]}, name="short"))
+    for plot in (loss_plot([(run, None)]), score_plot("v_rand", [run], 0)):
+        assert plot is not None
+        texts = said_in(ElementTree.fromstring(plot.svg))
+        # The numbers of the axis come before its name.
+        assert [text for text in texts[: texts.index("epoch")] if text not in (plot.title, plot.said)] == ["1"]
+
+
+def test_reliability_has_what_was_said_across_and_what_was_so_upwards(runs: Any) -> None:
+    """Three bins, of which the emptied one has no mark; the perfect line runs from corner to corner."""
+    run = RunFolder.read(runs.first)
+    bins = (
+        ReliabilityBin(0.0, 0.5, 10, 0.2, 0.6),
+        ReliabilityBin(0.5, 0.7, 0, math.nan, math.nan),
+        ReliabilityBin(0.7, 1.0, 10, 0.8, 0.9),
+    )
+    plot = calibration_plot([(run, Reliability("class", bins, 0.25, 0.4))])
+    root = ElementTree.fromstring(plot.svg)
+    marks = [use for use in root.iter(f"{SVG}use") if "--run1" in use.get("style", "")]
+    places = [(float(use.get("x", "")), float(use.get("y", ""))) for use in marks][:2]
+    (left, low), (right, high) = places
+    assert left < right
+    assert high < low
+    ticks = [(float(use.get("x", "")), float(use.get("y", ""))) for use in root.iter(f"{SVG}use") if use not in marks]
+    # Ticks stand every 0.2 in both directions, along the lower and the left side.
+    step_x, step_y = (sorted({place[axis] for place in ticks}) for axis in (0, 1))
+    per_x, per_y = step_x[-1] - step_x[-2], step_y[1] - step_y[0]
+    assert (right - left) / per_x == pytest.approx(0.6 / 0.2, rel=0.01)
+    assert (low - high) / per_y == pytest.approx(0.3 / 0.2, rel=0.01)
+    assert plot.said == "expected calibration error 0.2500, greatest in a bin 0.4000"
+
+
+def said_in(element: ElementTree.Element) -> list[str]:
+    return ["".join(text.itertext()).strip() for text in element.iter(f"{SVG}text")]
 
 
 def test_without_figures_there_is_no_plot(changed: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import io
 import json
 import re
@@ -274,9 +275,50 @@ def test_names_and_reasons_cannot_become_parts_of_the_page(
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_a_picture_that_is_none_is_refused(changed: Callable[..., Path], report: Callable[..., str]) -> None:
+def test_characters_that_html_has_none_for_are_replaced(
+    changed: Callable[..., Path], report: Callable[..., str]
+) -> None:
+    page = report(changed("evaluation", {"split": "a\x07b\x00c\x85d\x1be"}), tiles=0)
+    assert "a\ufffdb\ufffdc\ufffdd\ufffde" in page
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", page)
+
+
+def test_a_drawn_overlay_that_is_gone_is_told_from_one_that_was_never_drawn(
+    changed: Callable[..., Path], report: Callable[..., str]
+) -> None:
+    folder = changed("evaluation", {"pictures": {"v0": "cases/v0.png", "v1": "cases/v1.png"}})
+    (folder / "log" / "cases" / "v1.png").unlink()
+    text = visible(report(folder, tiles=0))
+    assert text.count("The overlay that the evaluation drew is gone; evaluate again for it.") == 1
+    assert text.count("No overlay of this case: an evaluation draws its own best and worst cases.") == 1
+
+
+def test_a_write_that_fails_leaves_none_of_the_files(
+    runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text = Path.write_text
+
+    def fail(path: Path, text: str, **options: Any) -> int:
+        if text.startswith("{"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_text(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_report(tmp_path / "report.html", [runs.first], BundleChoice(tiles=0))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"<svg/>", b"JPEG"], ids=["svg", "jpeg"])
+def test_a_picture_that_is_none_is_refused(
+    changed: Callable[..., Path], report: Callable[..., str], content: bytes
+) -> None:
     folder = changed("evaluation", {})
-    (folder / "log" / "cases" / "v0.png").write_bytes(b"<svg/>")
+    if content == b"JPEG":
+        file = io.BytesIO()
+        Image.new("L", (9, 9)).save(file, format="JPEG")
+        content = file.getvalue()
+    (folder / "log" / "cases" / "v0.png").write_bytes(content)
     with pytest.raises(ImageError, match=r"v0\.png cannot be read as PNG"):
         report(folder)
 

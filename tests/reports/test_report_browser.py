@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -177,6 +178,25 @@ def test_a_picture_is_enlarged_and_moved_by_keys_alone(page: Path, browser: Chro
     wait.until(lambda _: not dialog.is_displayed())
     assert browser.switch_to.active_element == button
     assert browser.get_log("browser") == []
+
+
+def test_a_picture_smaller_than_the_window_is_enlarged_by_a_whole_factor(
+    changed: Callable[..., Path], browser: Chrome, show: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = changed("evaluation", {})
+    Image.new("RGB", (300, 100), (200, 30, 30)).save(folder / "log" / "cases" / "v0.png")
+    write_report(tmp_path / "report.html", [folder], BundleChoice(tiles=0))
+    show(tmp_path / "report.html")
+    browser.find_element(By.CSS_SELECTOR, "button.zoom:has(img[width='300'])").click()
+    dialog = browser.find_element(By.TAG_NAME, "dialog")
+    WebDriverWait(browser, 10).until(lambda _: "%" in dialog.text)
+    # 1280 px wide but for the scroll bar: four times 300 px.
+    assert dialog.find_element(By.TAG_NAME, "img").size["width"] == 1200
+    assert "400 %" in dialog.text
+    close = dialog.find_element(By.CSS_SELECTOR, "button[value=close]")
+    assert close.rect["x"] + close.rect["width"] <= browser.execute_script(
+        "return document.documentElement.clientWidth"
+    )
 
 
 def test_a_picture_is_enlarged_by_pressing_it(page: Path, browser: Chrome, show: Callable[..., Any]) -> None:

@@ -82,6 +82,39 @@ def test_a_folder_that_is_not_there_or_no_run_is_refused(tmp_path: Path) -> None
         RunFolder.read(tmp_path)
 
 
+def test_infinities_written_as_numbers_are_no_scores(changed: Callable[..., Path]) -> None:
+    run = changed("evaluation", {"table": ..., "scores_by_case": {"v_rand": {"a": 0.25, "b": 0.5}}})
+    path = run / "log" / "evaluation.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("0.25", "1e999"), encoding="utf-8")
+    by_case = Evaluation.read(path).by_case(("", "v_rand"))
+    assert math.isnan(by_case["a"])
+    assert by_case["b"] == 0.5
+
+
+def test_a_case_of_two_patients_is_refused(runs: Any, changed: Callable[..., Path]) -> None:
+    table = json.loads((runs.first / "log" / "evaluation.json").read_text(encoding="utf-8"))["table"]
+    table["cases"][0]["patient"] = "another"
+    with pytest.raises(ConfigError, match="damaged at table/cases: a case has two patients"):
+        RunFolder.read(changed("evaluation", {"table": table}))
+
+
+@pytest.mark.parametrize("name", ["overlay.png", "cases/v0.png"])
+def test_a_picture_that_is_a_link_out_of_the_run_is_refused(
+    changed: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    """What lies elsewhere on this machine may be of a patient, and the page may be passed on."""
+    run = RunFolder.read(changed("evaluation", {}))
+    path = run.log / name
+    path.rename(tmp_path / "elsewhere.png")
+    path.symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(ImageError, match=f"picture {name} of run .* lies outside .*: evaluate again, or copy it"):
+        _ = run.training_picture if name == "overlay.png" else run.picture_of("v0")
+    path.unlink()
+    (run.log / "inside.png").write_bytes(b"")
+    path.symlink_to(run.log / "inside.png")
+    assert (run.training_picture if name == "overlay.png" else run.picture_of("v0")) == run.log.resolve() / "inside.png"
+
+
 def test_a_picture_outside_the_folder_is_refused(changed: Callable[..., Path]) -> None:
     run = RunFolder.read(changed("evaluation", {"pictures": {"v0": "../../secret.png", "v1": "cases/gone.png"}}))
     (run.folder.parent / "secret.png").write_bytes(b"")
