@@ -147,7 +147,7 @@ def cases_plot(score: str, by_run: Sequence[tuple[RunFolder, Mapping[str, float]
                 label=run.letter,
             )
         axes.set_xlim(0.5, len(cases) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("case, from the worst to the best" + (f" of {by_run[0][0].letter}" if len(by_run) > 1 else ""))
         axes.set_ylabel(name.text)
 
@@ -215,10 +215,7 @@ def _from_to(first: int, value: float | None, last: int, last_value: float | Non
 
 
 def _over_epochs(axes: Axes) -> None:
-    first, last = axes.get_xlim()
-    if last - first < 1:  # one epoch: its neighbours have no marks, and make the axis one of whole numbers
-        axes.set_xlim(first - 0.6, last + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
 
 

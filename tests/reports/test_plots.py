@@ -108,14 +108,15 @@ def test_names_of_scores_may_hold_anything(changed: Callable[..., Path], name: s
     assert f"Dice, {name[5:]}".replace("\x07", " ").strip() in [text.strip() for text in texts]
 
 
-def test_one_epoch_has_an_axis_of_whole_epochs(changed: Callable[..., Path]) -> None:
+def test_one_epoch_or_case_has_an_axis_of_whole_numbers(changed: Callable[..., Path]) -> None:
     record = json.loads((changed("run", {}) / "log" / "run.json").read_text(encoding="utf-8"))
     run = RunFolder.read(changed("run", {"epochs": record["epochs"][:1]}, name="short"))
-    for plot in (loss_plot([(run, None)]), score_plot("v_rand", [run], 0)):
+    plots = (loss_plot([(run, None)]), score_plot("v_rand", [run], 0), cases_plot("v_rand", [(run, {"a": 0.5})]))
+    for plot, name in zip(plots, ("epoch", "epoch", "case, from the worst to the best"), strict=True):
         assert plot is not None
         texts = said_in(ElementTree.fromstring(plot.svg))
-        # The numbers of the axis come before its name.
-        assert [text for text in texts[: texts.index("epoch")] if text not in (plot.title, plot.said)] == ["1"]
+        # The numbers of an axis come before its name.
+        assert texts[: texts.index(name)] == ["1"]
 
 
 def test_reliability_has_what_was_said_across_and_what_was_so_upwards(runs: Any) -> None:
