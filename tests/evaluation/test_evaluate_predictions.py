@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import tifffile
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from small_sets import AFFINE, SmallSet, write_manifest, write_png, write_volume
+from small_sets import SmallSet, write_manifest, write_png, write_volume
 
 from pipeline.data import Manifest
-from pipeline.errors import ConfigError, ImageError, LabelError, ManifestError, MissingFileError
+from pipeline.errors import ConfigError, ImageError, LabelError, MissingFileError
 from pipeline.evaluation import CaseArrays, ScoreSettings, evaluate_predictions, score_case
 from pipeline.evaluation.membrane_kind import summarise_membranes
 from pipeline.formats import read_dicom_seg, read_dicom_series, read_image, write_probability
-from pipeline.metrics import EMCurves, em_scores, em_stack_scores
+from pipeline.metrics import EMCurves, em_scores, em_stack_scores, surface_scores
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +93,75 @@ def test_a_mask_in_another_order_of_axes_is_scored_where_it_lies(volumes: Any) -
     assert turned.shape != image.shape
     nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
     assert evaluated(volumes).summary.scores_by_case["hd95_mm_anterior"] == wanted["hd95_mm_anterior"]
+
+
+def test_the_spacing_is_that_of_the_axes_of_the_file_however_they_lie(volumes: Any) -> None:
+    angle = 0.3
+    turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    # The first axis of the file runs along the body, 2.5 mm; the second to the left, 0.75; the third to the front, 1.5.
+    affine[:3, :3] = turn @ np.array([[0, -0.75, 0], [0, 0, 1.5], [2.5, 0, 0]])
+    arrays = {}
+    for case in "abc":
+        files = {
+            "image": volumes.folder / "image" / f"{case}-image.nii.gz",
+            "label": volumes.folder / "label" / f"{case}.nii.gz",
+            "pred": volumes.predictions / f"{case}_mask.nii.gz",
+        }
+        arrays[case] = {name: np.asarray(nib.load(path).dataobj).copy() for name, path in files.items()}
+        for name, path in files.items():
+            write_volume(path, arrays[case][name], affine)
+    by_case = evaluated(volumes).summary.scores_by_case
+    assert by_case["volume_difference_mm3_anterior"]["a"] == pytest.approx(-2 * 2.5 * 0.75 * 1.5)
+    for case in "abc":
+        wanted = surface_scores(arrays[case]["label"] == 1, arrays[case]["pred"] == 1, (2.5, 0.75, 1.5), 1.0)
+        found = [by_case[f"{name}_anterior"][case] for name in ("nsd", "hd95_mm", "assd_mm")]
+        assert found == pytest.approx([wanted.nsd, wanted.hd95_mm, wanted.assd_mm])
+    # c is found one voxel further on along the first axis.
+    assert by_case["hd95_mm_anterior"]["c"] == pytest.approx(2.5)
+
+
+def test_the_pages_of_a_stack_have_the_slice_spacing_of_the_manifest(tmp_path: Path) -> None:
+    folder, predictions = tmp_path / "data", tmp_path / "predictions"
+    for path in (folder / "image", folder / "label", predictions):
+        path.mkdir(parents=True)
+    classes = [
+        {"index": 0, "name": "background", "stored_value": 0},
+        {"index": 1, "name": "nucleus", "stored_value": 1},
+    ]
+    changes = {"classes": classes, "spacing_mm": [0.5, 2.0], "slice_spacing_mm": 8.0}
+    write_manifest(folder, {"a": "p1"}, "msd_hippocampus", ".tif", **changes)
+    truth = np.zeros((4, 6, 7), np.uint8)
+    truth[1, 2:4, 2:5] = 1
+    found = np.roll(truth, 1, axis=0)
+    found[2, 2, 2] = 0
+    for path, pages in (
+        (folder / "image" / "a-image.tif", truth),
+        (folder / "label" / "a.tif", truth),
+        (predictions / "a_mask.tif", found),
+    ):
+        tifffile.imwrite(path, pages, photometric="minisblack")
+    by_case = evaluated(SmallSet(folder, predictions, folder / "manifest.json")).summary.scores_by_case
+    assert by_case["volume_difference_mm3_nucleus"]["a"] == -0.5 * 2.0 * 8.0
+    axes = [np.moveaxis(pages == 1, 0, -1) for pages in (truth, found)]
+    assert by_case["assd_mm_nucleus"]["a"] == surface_scores(*axes, (0.5, 2.0, 8.0), 1.0).assd_mm
+
+
+def test_a_dicom_seg_that_shows_other_things_or_another_series_is_refused(phantom_ct: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(ROOT / "data_manifests" / "phantom_ct.json")
+    first, second = (case for case in manifest.cases if case.id in ("p010-s1-1", "p011-s1-1"))
+    manifest = replace(manifest, splits={"validation": (first.id,)})
+    segmentation = pydicom.dcmread(phantom_ct / str(first.label))
+    segmentation.save_as(tmp_path / "any.dcm")
+    assert evaluate_predictions(tmp_path, manifest, "validation", phantom_ct).summary.scores["dice"] == 1
+    (code,) = segmentation.SegmentSequence[0].SegmentedPropertyTypeCodeSequence
+    code.CodeValue = "78961009"
+    segmentation.save_as(tmp_path / "any.dcm")
+    with pytest.raises(LabelError, match=rf"case '{first.id}': .*segment 1 shows SCT:78961009, .*; renumber"):
+        evaluate_predictions(tmp_path, manifest, "validation", phantom_ct)
+    pydicom.dcmread(phantom_ct / str(second.label)).save_as(tmp_path / "any.dcm")
+    with pytest.raises(MissingFileError, match=rf"'{first.id}' .* has no mask .*, but any.dcm belongs to none"):
+        evaluate_predictions(tmp_path, manifest, "validation", phantom_ct)
 
 
 def test_plain_files_hold_the_values_of_labels_and_masks_hold_class_indices(volumes: Any) -> None:
@@ -233,6 +304,28 @@ def test_panoptic_quality_f1_seg_and_det_are_those_that_one_counts_by_hand(nucle
     assert evaluation.summary.scores["seg"] == pytest.approx((1 + 3 / 4 + 1 + 1) / 4)
     assert evaluation.summary.scores["det"] == pytest.approx(1 - 1 / 40)
     assert evaluation.summary.scores["panoptic_quality"] == pytest.approx((0.7 + 1) / 2)
+
+
+def test_seg_and_det_are_over_all_objects_and_not_over_images(nuclei: Any) -> None:
+    one = np.zeros((6, 8), np.uint16)
+    one[0, 0:4] = 5
+    write_png(nuclei.folder / "label" / "b.png", one)
+    write_png(nuclei.predictions / "b_instances.png", one)
+    summary = evaluated(nuclei, objects="numbers").summary
+    assert summary.scores_by_case["seg"] == {"a": 7 / 8, "b": 1.0}
+    assert summary.scores["seg"] == pytest.approx((1 + 3 / 4 + 1) / 3)
+    assert summary.scores["det"] == pytest.approx(1 - 1 / 30)
+    assert summary.scores["panoptic_quality"] == pytest.approx((0.7 + 1) / 2)
+
+
+def test_an_image_without_objects_is_scored_by_the_rule_of_the_settings(nuclei: Any) -> None:
+    for path in (nuclei.folder / "label" / "b.png", nuclei.predictions / "b_instances.png"):
+        write_png(path, np.zeros((6, 8), np.uint16))
+    names = ("panoptic_quality", "segmentation_quality", "f1_iou_0.5", "seg", "det")
+    by_case = evaluated(nuclei, objects="numbers").summary.scores_by_case
+    assert all(math.isnan(by_case[name]["b"]) for name in names)
+    by_case = evaluated(nuclei, objects="numbers", settings=ScoreSettings(empty="perfect")).summary.scores_by_case
+    assert [by_case[name]["b"] for name in names] == [1.0] * 5
 
 
 def test_objects_outside_the_field_of_interest_do_not_count(nuclei: Any) -> None:
@@ -379,192 +472,3 @@ def test_masks_of_membranes_are_scored_where_there_are_no_probabilities(slices: 
     assert evaluation.summary.scores["v_rand"] == 1.0
     assert "warping_error" not in evaluation.summary.scores
     assert evaluation.calibration is None
-
-
-# --- what is refused -------------------------------------------------------------------------------------------------
-
-
-def in_mask(change: Callable[[np.ndarray], Any]) -> Callable[[Any], None]:
-    def do(small: Any) -> None:
-        path = small.predictions / "b_mask.nii.gz"
-        voxels = change(np.asarray(nib.load(path).dataobj).copy())
-        write_volume(path, voxels)
-
-    return do
-
-
-def moved(small: Any) -> None:
-    path = small.predictions / "b_mask.nii.gz"
-    affine = AFFINE.copy()
-    affine[0, 3] = 2.0
-    write_volume(path, np.asarray(nib.load(path).dataobj), affine)
-
-
-def with_value(value: int) -> Callable[[np.ndarray], np.ndarray]:
-    def change(voxels: np.ndarray) -> np.ndarray:
-        voxels[0, 0, 0] = value
-        return voxels
-
-    return change
-
-
-def probability_of(value: float) -> Callable[[Any], None]:
-    def write(small: Any) -> None:
-        for index in (1, 2):
-            voxels = np.full((4, 5, 3), 0.25, np.float32)
-            voxels[0, 0, 0] = value if index == 2 else 0.25
-            write_volume(small.predictions / f"b_probability_{index}.nii.gz", voxels)
-
-    return write
-
-
-def probabilities_of(*of_classes: float) -> Callable[[Any], None]:
-    def write(small: Any) -> None:
-        for index, value in enumerate(of_classes, 1):
-            voxels = np.zeros((4, 5, 3), np.float32)
-            voxels[1, 2, 0] = value
-            write_volume(small.predictions / f"b_probability_{index}.nii.gz", voxels)
-
-    return write
-
-
-def label_with_7(small: Any) -> None:
-    path = small.folder / "label" / "b.nii.gz"
-    write_volume(path, with_value(7)(np.asarray(nib.load(path).dataobj).copy()))
-
-
-BAD_CASES = {
-    "another size": (in_mask(lambda voxels: voxels[:, :4]), LabelError, "4 × 4 × 3 voxels but its image has 4 × 5 × 3"),
-    "another place": (moved, LabelError, "lies up to 1 voxels from the grid of its image"),
-    "unknown value": (
-        in_mask(with_value(9)),
-        LabelError,
-        r"holds the values \[9\], which stand for no class.*where masks hold .*, pass --values labels",
-    ),
-    "fractions": (in_mask(lambda voxels: voxels + np.float32(0.5)), LabelError, r"the values \[0.5, 1.5\]"),
-    "unknown value in the label": (label_with_7, LabelError, r"label .* holds the values \[7\]"),
-    "a probability above 1": (probability_of(1.5), ImageError, "values from 0.25 to 1.5; expected 0 to 1"),
-    "a negative probability": (probability_of(-0.5), ImageError, "values from -0.5 to 0.25; expected 0 to 1"),
-    "a NaN probability": (probability_of(math.nan), ImageError, "holds 1 voxels that are NaN"),
-    "a probability that is missing": (
-        lambda small: write_volume(small.predictions / "b_probability_1.nii.gz", np.zeros((4, 5, 3), np.float32)),
-        LabelError,
-        r"probabilities of the classes \[1\]; expected \[1, 2\]",
-    ),
-    "two masks": (
-        lambda small: write_volume(small.predictions / "b.nii.gz", np.zeros((4, 5, 3), np.uint8)),
-        LabelError,
-        "has two predictions, .*b.nii.gz and .*b_mask.nii.gz; expected one; take one away, or pass --skip-bad",
-    ),
-    "probabilities that exceed 1 together": (
-        probabilities_of(0.625, 0.5),
-        ImageError,
-        "object classes sum to up to 1.125; expected at most 1",
-    ),
-    "an empty file": (
-        lambda small: (small.predictions / "b_mask.nii.gz").write_bytes(b""),
-        ImageError,
-        "is empty",
-    ),
-    "no prediction": (
-        lambda small: (small.predictions / "b_mask.nii.gz").unlink(),
-        MissingFileError,
-        "case 'b' of the split 'validation' has no mask in .*--skip-bad",
-    ),
-    "a label that is gone": (
-        lambda small: (small.folder / "label" / "b.nii.gz").unlink(),
-        MissingFileError,
-        "label .* not found",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_CASES)
-def test_a_bad_case_is_refused_by_name_and_skipped_only_when_told(volumes: Any, name: str) -> None:
-    spoil, error, match = BAD_CASES[name]
-    spoil(volumes)
-    with pytest.raises(error, match=match) as raised:
-        evaluated(volumes)
-    assert "case 'b'" in str(raised.value)
-    assert "\n" not in str(raised.value)
-    evaluation = evaluated(volumes, skip_bad=True)
-    assert evaluation.summary.scores_by_case["dice_anterior"] == {"a": 2 / 3, "c": 0.0}
-    (skipped,) = evaluation.record()["skipped"]
-    assert skipped["case"] == "b"
-    assert skipped["reason"]
-    # Files and folders may be named by patients.
-    for hidden in (str(volumes.folder), str(volumes.predictions), "b_mask.nii.gz", "b.nii.gz"):
-        assert hidden not in skipped["reason"]
-
-
-def test_a_folder_without_predictions_lacks_masks(volumes: Any) -> None:
-    for path in volumes.predictions.iterdir():
-        path.rename(path.with_suffix(".npz"))
-    with pytest.raises(MissingFileError, match=r"case 'a' \(and 2 more\) of the split 'validation' has no mask in"):
-        evaluated(volumes)
-
-
-def test_a_reason_names_no_file_that_only_a_library_knows(volumes: Any) -> None:
-    (volumes.predictions / "b_mask.nii.gz").unlink()
-    header = [
-        *("NRRD0004", "type: uchar", "dimension: 3", "space: left-posterior-superior", "sizes: 4 5 3"),
-        *("space directions: (2,0,0) (0,1,0) (0,0,3)", "kinds: domain domain domain", "encoding: raw"),
-        *("space origin: (0,0,0)", "data file: DOE_JANE_1970.raw", ""),
-    ]
-    (volumes.predictions / "b_mask.nhdr").write_text("\n".join(header), encoding="utf-8")
-    evaluation = evaluated(volumes, skip_bad=True)
-    (skipped,) = evaluation.skipped
-    assert skipped.reason.startswith("its prediction cannot be read as NRRD")
-    for hidden in ("DOE", "1970", str(volumes.predictions)):
-        assert hidden not in json.dumps(evaluation.record())
-
-
-def test_a_reason_names_no_place_of_the_manifest(volumes: Any, tmp_path: Path) -> None:
-    cases = json.loads(volumes.path.read_text(encoding="utf-8"))["cases"]
-    cases[1]["label_sha256"] = "0" * 64
-    volumes.change(cases=cases)
-    elsewhere = tmp_path / "jane.doe" / "manifest.json"
-    elsewhere.parent.mkdir()
-    volumes.path.rename(elsewhere)
-    moved = SmallSet(volumes.folder, volumes.predictions, elsewhere)
-    (skipped,) = evaluated(moved, skip_bad=True).skipped
-    assert "its label has SHA-256" in skipped.reason
-    assert "but the manifest expects 000" in skipped.reason
-    assert str(tmp_path) not in skipped.reason
-
-
-def test_a_prediction_too_many_is_refused_by_name(volumes: Any) -> None:
-    (volumes.predictions / "DOE_JANE_mask.nii.gz").write_bytes(b"")
-    with pytest.raises(LabelError, match=r"DOE_JANE_mask.nii.gz belongs to no case of the split 'validation'"):
-        evaluated(volumes)
-    (volumes.predictions / "c_mask.nii.gz").rename(volumes.predictions / "C.nii.gz")
-    with pytest.raises(
-        MissingFileError, match=r"case 'c' .* has no mask in .*, but C.nii.gz \(and 1 more\) belongs to"
-    ):
-        evaluated(volumes)
-    (volumes.predictions / "C.nii.gz").rename(volumes.predictions / "c_mask.nii.gz")
-    evaluation = evaluated(volumes, skip_bad=True)
-    assert len(evaluation.cases) == 3
-    assert [skipped.case for skipped in evaluation.skipped] == ["unknown-1"]
-    assert "DOE" not in json.dumps(evaluation.record())
-
-
-def test_a_prediction_of_another_split_is_one_too_many(volumes: Any) -> None:
-    volumes.change(splits={"validation": ["a", "b"], "test": ["c"]})
-    with pytest.raises(LabelError, match=r"by its name it is of case 'c', which is in test"):
-        evaluated(volumes)
-
-
-def test_a_changed_label_is_refused_where_the_manifest_knows_its_digest(volumes: Any) -> None:
-    cases = json.loads(volumes.path.read_text(encoding="utf-8"))["cases"]
-    cases[1]["label_sha256"] = "0" * 64
-    volumes.change(cases=cases)
-    with pytest.raises(ManifestError, match=r"case 'b': label .* has SHA-256"):
-        evaluated(volumes)
-
-
-def test_nothing_is_scored_when_all_cases_are_bad(volumes: Any) -> None:
-    for path in volumes.predictions.iterdir():
-        path.write_bytes(b"")
-    with pytest.raises(LabelError, match=r"no case of the split 'validation' could be scored; the first was skipped"):
-        evaluated(volumes, skip_bad=True)
