@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from . import __version__
+from .counted import counted
 from .errors import ConfigError, OutputError
 from .formats import checked_target, whole_file
 from .metrics import Interval
@@ -23,7 +24,7 @@ from .reports.evaluation import Evaluation
 from .reports.learning_curves import step_losses
 from .reports.metrics_files import metrics_csv, metrics_json
 from .reports.model_card import ModelCard
-from .reports.notices import counted, notices
+from .reports.notices import notices
 from .reports.page import rendered_page
 from .reports.plots import Plot, calibration_plot, loss_plot, score_plot
 from .reports.run_facts import config_differences, config_text, run_facts
@@ -158,8 +159,8 @@ def _cards(runs: Sequence[RunFolder], bundles: Sequence[Path | None]) -> list[Mo
     for run, card in zip(runs, cards, strict=True):
         if card is not None and run.bundle is not None and card.name != run.bundle.name:
             raise ConfigError(
-                f"run {run.folder} was trained with the bundle {run.bundle.name!r}, and {card.name!r} was given for "
-                "it; pass the bundle of each run with --bundle"
+                f"run {run.folder} is of the bundle {run.bundle.name!r}, and {card.name!r} was given for it; "
+                "pass the bundle of each run with --bundle"
             )
     return cards
 

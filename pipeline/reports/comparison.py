@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ..metrics import PairedComparison, paired_comparison
 from .evaluation import Column
 from .run_folder import RunFolder
+from .score_names import score_name
+
+_LEVEL: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,18 @@ class RunComparison:
     columns: dict[Column, PairedComparison]
     only_in_one: tuple[str, ...]
     reason: str | None = None
+
+    def reading(self, column: Column) -> str:
+        """Return in words which run a difference speaks for: one is better only if interval and test say so."""
+        found, better = self.columns[column], score_name(column[1]).better
+        if not found.difference.is_known:
+            return "too few to tell"
+        if found.difference.low <= 0 <= found.difference.high or found.p_value >= _LEVEL:
+            return "no clear difference"
+        if better not in ("higher", "lower"):
+            return "they differ"
+        is_second = (found.difference.low > 0) == (better == "higher")
+        return f"{(self.second if is_second else self.first).letter} is better"
 
 
 def compare_runs(first: RunFolder, second: RunFolder) -> RunComparison:

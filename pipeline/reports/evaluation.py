@@ -33,6 +33,14 @@ class DataIdentity:
 
 
 @dataclass(frozen=True)
+class BundleIdentity:
+    """Name and version of a bundle, as its `metadata.json` has them."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
 class ReliabilityBin:
     """Pixels whose probability lies between `low` and `high`: their mean probability, and how many are in the truth."""
 
@@ -82,6 +90,7 @@ class Evaluation:
         skipped: Reason for each case that was left out.
         calibration: Reliability of the probabilities, or None.
         pictures: Name of the overlay of each case, relative to the folder of the record.
+        bundle: The bundle that it was evaluated with, or None.
     """
 
     data: DataIdentity
@@ -101,6 +110,7 @@ class Evaluation:
     skipped: Mapping[str, str] = field(default_factory=dict)
     calibration: Reliability | None = None
     pictures: Mapping[str, str] = field(default_factory=dict)
+    bundle: BundleIdentity | None = None
 
     @classmethod
     def read(cls, path: Path) -> Evaluation:
@@ -129,6 +139,7 @@ class Evaluation:
             skipped={entry["case"]: entry["reason"] for entry in fields.get("skipped") or ()},
             calibration=_reliability(fields.get("calibration")),
             pictures=fields.get("pictures") or {},
+            bundle=_bundle(fields.get("bundle") or {}),
         )
 
     @property
@@ -191,6 +202,11 @@ class Evaluation:
 def numbers(fields: Mapping[str, float | None]) -> dict[str, float]:
     """Return numbers of a record; None is NaN."""
     return {name: math.nan if value is None else float(value) for name, value in fields.items()}
+
+
+def _bundle(fields: Mapping[str, str | None]) -> BundleIdentity | None:
+    name, version = fields.get("name"), fields.get("version")
+    return BundleIdentity(name, version) if name and version else None
 
 
 def _number(value: float | None) -> float:

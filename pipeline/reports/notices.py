@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from ..counted import counted
 from .evaluation import Evaluation
 from .model_card import ModelCard
 from .run_facts import stopped_early
@@ -92,16 +93,6 @@ def _of_card(run: RunFolder, card: ModelCard | None) -> list[str]:
     if run.bundle.version != card.version:
         return [
             f"Model card and intended use are those of version {card.version} of the bundle {card.name}; "
-            f"the run was trained with version {run.bundle.version}."
+            f"the run is of version {run.bundle.version}."
         ]
     return []
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things in words.
-
-    Examples:
-        >>> [counted(number, "case") for number in (0, 1, 2)]
-        ['0 cases', '1 case', '2 cases']
-    """
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, MissingFileError
-from .evaluation import DataIdentity, Evaluation, numbers
+from .evaluation import BundleIdentity, DataIdentity, Evaluation, numbers
 from .recorded_json import read_recorded
 
 
@@ -22,14 +22,6 @@ class Epoch:
     loss: float | None
     scores: Mapping[str, float]
     scores_by_case: Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class BundleIdentity:
-    """Name and version of a bundle, as its `metadata.json` has them."""
-
-    name: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -93,9 +85,11 @@ class RunFolder:
 
     @property
     def bundle(self) -> BundleIdentity | None:
-        """The bundle that was trained, or None where it is not recorded."""
+        """The bundle that was trained, or else that it was evaluated with; None where neither is recorded."""
         fields = self.record.get("bundle") if self.record is not None else None
-        return None if fields is None else BundleIdentity(fields["name"], fields["version"])
+        if fields is not None:
+            return BundleIdentity(fields["name"], fields["version"])
+        return self.evaluation.bundle if self.evaluation is not None else None
 
     @cached_property
     def epochs(self) -> Sequence[Epoch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation import ScoreSettings
-from pipeline.reports.comparison import compare_runs
+from pipeline.metrics import Interval, PairedComparison
+from pipeline.reports.comparison import RunComparison, compare_runs
 from pipeline.reports.run_folder import RunFolder
 
 SETTINGS = ScoreSettings(seed=3).of_kind("membranes")
@@ -68,6 +70,29 @@ def test_runs_that_cannot_be_compared_say_why(
 def test_settings_that_no_score_depends_on_hinder_no_comparison(runs: Any, changed: Callable[..., Path]) -> None:
     other = changed("evaluation", {"settings": SETTINGS | {"seed": 4, "calibration_bins": 7}}, of="second")
     assert compare_runs(RunFolder.read(runs.first), RunFolder.read(other, "B")).reason is None
+
+
+@pytest.mark.parametrize(
+    ("score", "low", "high", "p_value", "reading"),
+    [
+        ("dice", 0.1, 0.3, 0.01, "B is better"),
+        ("dice", -0.3, -0.1, 0.01, "A is better"),
+        ("hd95_mm", 0.1, 0.3, 0.01, "A is better"),
+        ("hd95_mm", -0.3, -0.1, 0.01, "B is better"),
+        ("dice", -0.1, 0.3, 0.01, "no clear difference"),
+        ("dice", 0.0, 0.3, 0.01, "no clear difference"),
+        ("dice", 0.1, 0.3, 0.05, "no clear difference"),
+        ("volume_difference_mm3", 0.1, 0.3, 0.01, "they differ"),
+        ("mystery", 0.1, 0.3, 0.01, "they differ"),
+        ("dice", math.nan, math.nan, math.nan, "too few to tell"),
+    ],
+)
+def test_a_run_is_better_only_if_interval_and_test_say_so(
+    runs: Any, score: str, low: float, high: float, p_value: float, reading: str
+) -> None:
+    first, second = RunFolder.read(runs.first, "A"), RunFolder.read(runs.second, "B")
+    found = PairedComparison(Interval((low + high) / 2, low, high, 0.95, 9, 9), p_value, "permutation", ())
+    assert RunComparison(first, second, {("liver", score): found}, ()).reading(("liver", score)) == reading
 
 
 def test_a_run_without_evaluation_is_named(runs: Any) -> None:

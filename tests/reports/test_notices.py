@@ -62,7 +62,7 @@ def test_cases_that_were_skipped_for_one_reason_share_it(changed: Callable[..., 
     ("recorded", "said"),
     [
         (None, "are those of the bundle EM membrane segmentation"),
-        ({"name": "EM membrane segmentation", "version": "0.0.1"}, "the run was trained with version 0.0.1"),
+        ({"name": "EM membrane segmentation", "version": "0.0.1"}, "the run is of version 0.0.1"),
     ],
     ids=["not-recorded", "other-version"],
 )
@@ -78,6 +78,16 @@ def test_the_bundle_of_the_record_needs_no_words(changed: Callable[..., Path]) -
     card = ModelCard.read(EM)
     folder = changed("run", {"bundle": {"name": card.name, "version": card.version}})
     assert all(text.startswith(VALIDATION) for text in said_of(folder, EM))
+
+
+def test_the_bundle_of_an_evaluation_counts_where_no_training_is_recorded(
+    changed: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = changed("evaluation", {"bundle": {"name": "Phantom CT segmentation", "version": "0.0.1"}})
+    (folder / "log" / "run.json").unlink()
+    assert any("the run is of version 0.0.1" in text for text in said_of(folder, CT))
+    with pytest.raises(ConfigError, match="'Phantom CT segmentation', and 'EM"):
+        write_report(tmp_path / "report.html", [folder], BundleChoice([EM], tiles=0))
 
 
 def test_the_card_of_another_bundle_is_refused(changed: Callable[..., Path], tmp_path: Path) -> None:

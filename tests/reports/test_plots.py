@@ -140,6 +140,18 @@ def test_reliability_has_what_was_said_across_and_what_was_so_upwards(runs: Any)
     per_x, per_y = step_x[-1] - step_x[-2], step_y[1] - step_y[0]
     assert (right - left) / per_x == pytest.approx(0.6 / 0.2, rel=0.01)
     assert (low - high) / per_y == pytest.approx(0.3 / 0.2, rel=0.01)
+    texts = said_in(root)
+    across, upwards = texts.index("probability that the network gave"), texts.index("how often it was so")
+    assert texts[across - 1] == "1.0"
+    assert texts[upwards - 1] == "1.0"
+    assert across < upwards  # the horizontal axis comes first
+    # The line goes on over the bin that has no pixels.
+    (line,) = (
+        path
+        for path in root.iter(f"{SVG}path")
+        if "stroke: var(--run1)" in path.get("style", "") and path.get("clip-path")
+    )
+    assert line.get("d", "").split()[0::3] == ["M", "L"]
     assert plot.said == "expected calibration error 0.2500, greatest in a bin 0.4000"
 
 
