@@ -82,7 +82,7 @@ BAD_CASES = {
     "unknown value in the label": (label_with_7, LabelError, r"label .* holds the values \[7\]"),
     "a probability above 1": (probability_of(1.5), ImageError, "values from 0.25 to 1.5; expected 0 to 1"),
     "a negative probability": (probability_of(-0.5), ImageError, "values from -0.5 to 0.25; expected 0 to 1"),
-    "a NaN probability": (probability_of(math.nan), ImageError, "holds 1 voxels that are NaN"),
+    "a NaN probability": (probability_of(math.nan), ImageError, "holds 1 voxel that is NaN"),
     "a probability that is missing": (
         lambda small: write_volume(small.predictions / "b_probability_1.nii.gz", np.zeros((4, 5, 3), np.float32)),
         LabelError,
