@@ -77,8 +77,13 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
         help="how masks are written (default: dicom-seg for a DICOM series, nifti for NIfTI)",
     )  # fmt: skip
     which = volumes.add_mutually_exclusive_group()
-    which.add_argument("--series", metavar="UID", help="the series of a folder that holds several")
-    which.add_argument("--all-series", action="store_true", help="all series of the folders")
+    which.add_argument(
+        "--series", action="append", default=[], metavar="UID",
+        help="the series of a folder that holds several; may be given several times",
+    )  # fmt: skip
+    which.add_argument(
+        "--all-series", action="store_true", help="all series of the folders, but for those of localizers alone"
+    )
     which.add_argument(
         "--list", action="store_true",
         help="show the DICOM series of the inputs, with UID, modality, number and size of slices, and segment nothing",
@@ -116,7 +121,8 @@ def _list(options: argparse.Namespace) -> None:
     rows = [("SERIES", "MODALITY", "SLICES", "ROWS × COLUMNS")]
     for series in find_series(options.inputs, progress=True):
         sizes = " and ".join(f"{rows} × {columns}" for rows, columns in series.sizes_px)
-        rows.append((series.uid or "(no UID)", series.modality, str(series.slices), sizes))
+        kind = f"{series.modality}{' localizer' if series.is_localizer else ''}"
+        rows.append((series.uid or "(no UID)", kind, str(series.slices), sizes))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -59,7 +59,8 @@ def predict_volumes(
         probability: Also write the probabilities of the classes from 1 on: one fractional DICOM SEG, or a float32 NIfTI
             for each class.
         overwrite: Replace results of an earlier run.
-        skip_existing: Leave out volumes whose results a run has finished, whatever wrote them.
+        skip_existing: Leave out volumes whose results a run has finished. It must have been of the same bundle, weights
+            and settings, and the source must not have changed since.
         progress: Show a progress bar over the slices of all volumes, and others while DICOM is read.
 
     Returns:
@@ -72,7 +73,12 @@ def predict_volumes(
         raise ConfigError("the predictor came from no bundle; make it with Predictor.from_bundle")
     algorithm = predictor.origin.algorithm()
     volumes = [_as_expected(predictor, predictor.origin, volume) for volume in volumes]
-    plan = _plan(volumes, Path(folder), result_format, probability, overwrite, skip_existing)
+    plan = _plan(volumes, Path(folder), result_format, overwrite or skip_existing)
+    if skip_existing:
+        finished = [results for results in plan if results.is_finished(probability)]
+        for results in finished:
+            results.check_made_alike(algorithm, predictor.origin.facts()["settings"])
+        plan = [results for results in plan if results not in finished]
     total_slices, read = check_volumes(
         plan, predictor.preprocessing, predictor.segments, predictor.inferer, predictor.network, progress
     )
@@ -135,9 +141,7 @@ def _plan(
     volumes: Sequence[VolumeInput],
     folder: Path,
     result_format: VolumeFormat | None,
-    probability: bool,
     overwrite: bool,
-    skip_existing: bool,
 ) -> list[VolumeResults]:
     from_dicom = [volume for volume in volumes if isinstance(volume, SeriesInput)]
     from_nifti = [volume for volume in volumes if isinstance(volume, NiftiInput)]
@@ -149,9 +153,7 @@ def _plan(
     if result_format is None and from_dicom and from_nifti:
         raise ConfigError("the inputs are DICOM series and NIfTI files; give one kind at a time, or --format nifti")
     chosen: VolumeFormat = result_format or ("dicom-seg" if from_dicom else "nifti")
-    if skip_existing:
-        volumes = [volume for volume in volumes if not VolumeResults(volume, folder, chosen).is_finished(probability)]
-    return plan_volume_results(volumes, folder, chosen, overwrite=overwrite or skip_existing)
+    return plan_volume_results(volumes, folder, chosen, overwrite=overwrite)
 
 
 def _logits(predictor: Predictor, image: torch.Tensor, finished_slices: Callable[[int], object]) -> torch.Tensor:

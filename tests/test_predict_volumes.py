@@ -189,6 +189,7 @@ def test_a_series_becomes_the_seg_that_the_predictor_gave(
         "series_uid_sha256": hashlib.sha256(series.series_uid.encode()).hexdigest(),
         "modality": "MR",
         "voxels": list(SHAPE),
+        "files": SHAPE[2],
         "repairs": [],
         "skipped": {},
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import pydicom
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from tqdm import tqdm
@@ -49,6 +49,8 @@ _PREAMBLE_BYTES: Final = 128
 _HEADER_BYTES: Final = 2**17  # holds the header of nearly every classic image
 _THREADS: Final = max(2, min(8, os.cpu_count() or 1))
 _BATCH: Final = 16  # files that a thread takes at once
+# What macOS writes beside a file on other disks, as `._NAME` (RFC 1740).
+_APPLE_DOUBLE: Final = bytes.fromhex("00051607")
 _NAMED: Final = 5  # files or series that a message names before it counts the others
 
 NOT_DICOM: Final = "not DICOM"
@@ -89,6 +91,7 @@ class SeriesListing:
         slices: Number of frames in all files.
         sizes_px: (rows, columns) that occur, in ascending order.
         paths: The files, in the order of their names.
+        is_localizer: Whether all files call themselves localizers in Image Type (PS3.3 C.8.2.1.1.1).
     """
 
     uid: str
@@ -96,11 +99,13 @@ class SeriesListing:
     slices: int
     sizes_px: tuple[tuple[int, int], ...]
     paths: tuple[Path, ...]
+    is_localizer: bool = False
 
     def __str__(self) -> str:
         """Return the line of a list."""
         sizes = " and ".join(f"{rows} × {columns}" for rows, columns in self.sizes_px)
-        return f"{self.uid or '(no UID)'} ({self.modality}, {counted(self.slices, 'slice')}, {sizes} px)"
+        kind = f"{self.modality}{' localizer' if self.is_localizer else ''}"
+        return f"{self.uid or '(no UID)'} ({kind}, {counted(self.slices, 'slice')}, {sizes} px)"
 
 
 @dataclass(frozen=True)
@@ -278,16 +283,26 @@ class _Found:
     slices: int = 0
     sizes_px: set[tuple[int, int]] = field(default_factory=set)
     paths: list[Path] = field(default_factory=list)
+    localizers: int = 0
 
     def add(self, file: DicomFile) -> None:
         self.modality = self.modality or str(file.header.get("Modality") or "")
         self.slices += file.frames
         self.sizes_px.add((int(file.header.get("Rows") or 0), int(file.header.get("Columns") or 0)))
         self.paths.append(file.path)
+        self.localizers += _is_localizer(file.header)
 
     def listing(self, uid: str) -> SeriesListing:
         modality = self.modality or "no modality"
-        return SeriesListing(uid, modality, self.slices, tuple(sorted(self.sizes_px)), tuple(self.paths))
+        is_localizer = self.localizers == len(self.paths)
+        return SeriesListing(uid, modality, self.slices, tuple(sorted(self.sizes_px)), tuple(self.paths), is_localizer)
+
+
+def _is_localizer(header: Dataset) -> bool:
+    """Look for the word in the raw value: most headers are only listed, and may be damaged."""
+    element = header.get_item("ImageType")
+    value = None if element is None else element.value
+    return b"LOCALIZER" in value if isinstance(value, bytes) else "LOCALIZER" in (value or ())
 
 
 def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | str:
@@ -301,7 +316,7 @@ def _read_header(folder: Path, path: Path) -> DicomFile | _Empty | _Damaged | st
             if not content.strip(b"\x00"):
                 return _Damaged()  # the zeros before "DICM", or room for a file whose content never came
             if not _begins_as_dicom(content):
-                return _Damaged() if is_named_dicom(path) else NOT_DICOM
+                return _Damaged() if is_named_dicom(path) and not content.startswith(_APPLE_DOUBLE) else NOT_DICOM
             header, pixels_at = _parsed(content)
             if len(content) == _HEADER_BYTES and (header is None or pixels_at == len(content)):
                 content += file.read()

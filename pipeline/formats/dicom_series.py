@@ -195,7 +195,15 @@ def _frames(found: DicomFolder, allowed: Collection[str], repairs: list[str]) ->
                 "a functional group for each frame); export the series again"
             ) from error
     localizers = [frame for frame in frames if frame.facts.is_localizer]
-    if "localizer" in allowed and 0 < len(localizers) < len(frames):
+    if localizers and len(localizers) == len(frames):
+        if "localizer" not in allowed:
+            raise ImageError(
+                f"{files_of(localizers)} {agreed(len(localizers), 'is a localizer', 'are localizers')}, and there is "
+                "nothing else in the series; choose another series, or allow the repair 'localizer' to take it all the "
+                "same"
+            )
+        repairs.append(f"localizer: a series of localizers alone taken: {files_of(localizers)}")
+    elif localizers and "localizer" in allowed:
         repairs.append(f"localizer: {counted(len(localizers), 'localizer')} left out: {files_of(localizers)}")
         frames = [frame for frame in frames if not frame.facts.is_localizer]
     return frames

@@ -11,11 +11,11 @@ from monai.inferers import Inferer
 from monai.transforms import Compose, LoadImaged
 from torch import nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ImageError
 from ..formats import DicomSeries, SegmentDescription
 from ..formats.seg_source import check_source
 from ..inferers import OverlapTileInferer
-from .inputs import Volume
+from .inputs import SeriesInput, Volume
 from .results import VolumeResults
 
 
@@ -45,7 +45,13 @@ def check_volumes(
     """
     slices, volume = 0, None
     for results in plan:
-        volume = read_checked(results, segments, progress)
+        try:
+            volume = read_checked(results, segments, progress)
+        except ImageError as error:
+            if isinstance(results.source, SeriesInput) and len(plan) > 1:
+                uid = results.source.uid or "(no UID)"
+                raise ImageError(f"series {uid}: {error}; or name the other series with --series") from error
+            raise
         image = prepared(preprocessing, volume)
         slices += image.shape[-1]
         if isinstance(inferer, OverlapTileInferer):

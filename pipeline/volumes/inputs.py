@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ class NiftiInput:
         """What its results are named by: the file's name without suffix."""
         return nifti_stem(self.path)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a record says of the source that changes when it does."""
+        with self.path.open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
     def read(self, progress: bool = False) -> Volume:
         """Read the file.
 
@@ -100,6 +107,7 @@ class SeriesInput:
         allow: Repairs that may be made.
         expected: What it must be.
         files: Its files, by which a series without a UID is told from others.
+        localizers: Series of localizers in its folder that were left out where all series were asked for.
     """
 
     folder: Path
@@ -107,6 +115,17 @@ class SeriesInput:
     allow: frozenset[str] = frozenset()
     expected: ExpectedSeries = field(default_factory=ExpectedSeries)
     files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+    localizers: int = field(default=0, compare=False)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a record says of the source that changes when slices come or go."""
+        return {"files": len(self.files)}
+
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """How many series of its folder were left out, by what they are."""
+        return {"localizer series": self.localizers} if self.localizers else {}
 
     @cached_property
     def digest(self) -> str:
@@ -138,12 +157,12 @@ class SeriesChoice:
     """Which series of DICOM folders are meant, and how they are read.
 
     Attributes:
-        uid: The one with this Series Instance UID.
-        every: All series.
+        uids: Those with these Series Instance UIDs.
+        every: All series but those of localizers alone, which are counted.
         allow: Repairs that may be made, of `pipeline.formats.REPAIRS`.
     """
 
-    uid: str | None = None
+    uids: Collection[str] = ()
     every: bool = False
     allow: Collection[str] = ()
 
@@ -177,7 +196,7 @@ def find_volumes(
         for volume in _volumes(path, choice, progress):
             found.setdefault(volume)
     series = [volume for volume in found if isinstance(volume, SeriesInput)]
-    if not series and (choice.uid is not None or choice.every or choice.allow):
+    if not series and (choice.uids or choice.every or choice.allow):
         raise ConfigError("--series, --all-series and --allow are for DICOM, and the inputs are NIfTI; leave them out")
     return tuple(found)
 
@@ -261,7 +280,9 @@ def _volumes(path: Path, choice: SeriesChoice, progress: bool) -> list[VolumeInp
     if path.is_file():
         _check_alone(path, found, progress)
     files = {series.uid: series.paths for series in found.series}
-    return [SeriesInput(path, uid, frozenset(choice.allow), files=files[uid]) for uid in _chosen(found, choice)]
+    chosen = _chosen(found, choice)
+    localizers = len(found.series) - len(chosen) if choice.every else 0
+    return [SeriesInput(path, uid, frozenset(choice.allow), files=files[uid], localizers=localizers) for uid in chosen]
 
 
 def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:
@@ -269,16 +290,18 @@ def _chosen(found: DicomFolder, choice: SeriesChoice) -> list[str]:
     if not uids:
         _refuse_without_series(found, choice.allow)
     if choice.every:
-        return uids
+        images = [series.uid for series in found.series if not series.is_localizer or "localizer" in choice.allow]
+        return images or uids  # of which reading says that they are localizers
     listed = list_series(found.series)
-    if choice.uid is None and len(uids) > 1:
+    if not choice.uids and len(uids) > 1:
         raise ImageError(
             f"{found.path} holds {len(uids)} DICOM series; choose one with --series UID, or take all with "
             f"--all-series: {listed}"
         )
-    if choice.uid is not None and choice.uid not in uids:
-        raise ImageError(f"{found.path} holds no series {choice.uid}; there are: {listed}")
-    return uids if choice.uid is None else [choice.uid]
+    unknown = next((uid for uid in choice.uids if uid not in uids), None)
+    if unknown is not None:
+        raise ImageError(f"{found.path} holds no series {unknown}; there are: {listed}")
+    return list(choice.uids) or uids
 
 
 def _check_exists(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -62,9 +61,7 @@ def _source(volume_input: VolumeInput, volume: Volume) -> dict[str, Any]:
     facts: dict[str, Any] = {"voxels": list(volume.voxels.shape)}
     match volume.source:
         case NiftiImage() as image:
-            with image.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"format": "NIfTI", "file": image.path.name, "sha256": digest, **facts}
+            return {"format": "NIfTI", "file": image.path.name, **volume_input.state, **facts}
         case DicomSeries() as series:
             assert isinstance(volume_input, SeriesInput)
             return {
@@ -73,5 +70,6 @@ def _source(volume_input: VolumeInput, volume: Volume) -> dict[str, Any]:
                 "modality": str(series.headers[0].get("Modality") or ""),
                 **facts,
                 "repairs": [without_file_names(repair) for repair in series.repairs],
-                "skipped": dict(series.skipped),
+                **volume_input.state,
+                "skipped": dict(series.skipped) | volume_input.passed_over,
             }

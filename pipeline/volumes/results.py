@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import OutputError
+from ..formats import AlgorithmIdentification
 from .inputs import NiftiInput, SeriesInput, VolumeInput
 
 VolumeFormat = Literal["dicom-seg", "nifti"]
@@ -61,6 +63,37 @@ class VolumeResults:
         """Return whether a run has written all results that are wanted now."""
         has_probability = bool(self.probabilities) or not with_probability
         return self.mask.exists() and self.record.exists() and has_probability
+
+    def check_made_alike(self, algorithm: AlgorithmIdentification, settings: Mapping[str, Any]) -> None:
+        """Refuse finished results that another network, other settings or another state of the source gave.
+
+        Args:
+            algorithm: The bundle and its weights.
+            settings: Values of config ids, as a record has them.
+
+        Raises:
+            OutputError: If they are such, or the record cannot be read.
+        """
+        try:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+            source, bundle, recorded = record["source"], record["bundle"], record["run"]["settings"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{self.record} is no record of a segmentation, so that nobody knows what the mask beside it is; pass "
+                "--force to replace both, or choose another output folder"
+            ) from error
+        state = self.source.state
+        if any(source.get(name) != value for name, value in state.items()):
+            made = ", ".join(f"{name} {source.get(name)}" for name in state)
+            now = ", ".join(f"{name} {value}" for name, value in state.items())
+            reason = f"was made of another state of the source (then {made}; now {now})"
+        elif bundle != asdict(algorithm):
+            reason = "was made by another bundle, version or network"
+        elif recorded != settings:
+            reason = f"was made with other settings ({json.dumps(recorded)}; now {json.dumps(settings)})"
+        else:
+            return
+        raise OutputError(f"{self.mask} {reason}; pass --force to replace it, or choose another output folder")
 
     def remove_earlier(self, rewritten: Collection[Path]) -> None:
         """Remove what an earlier run left and this one will not write anew: the record, then probabilities.

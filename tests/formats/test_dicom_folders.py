@@ -37,6 +37,8 @@ def test_folders_are_searched_and_other_files_counted(folder: Path) -> None:
         path.rename(folder / "deeper" / "still" / f"IM{index}")
     (folder / "notes.txt").write_text("nothing", encoding="utf-8")
     (folder / "picture").write_bytes(bytes(range(256)))
+    # What macOS leaves beside each file on a disk of another system.
+    (folder / "._00001.dcm").write_bytes(bytes.fromhex("00051607 00020000") + b"Mac OS X        ")
     for name in ("DICOMDIR", "liver_1frame.dcm", "test-SR.dcm", "rtdose.dcm"):
         source = Path(str(get_testdata_file(name)))
         (folder / f"renamed-{name}").write_bytes(source.read_bytes())
@@ -47,7 +49,7 @@ def test_folders_are_searched_and_other_files_counted(folder: Path) -> None:
         "DICOMDIR": 1,
         "RT Dose Storage": 1,
         "Segmentation Storage": 1,
-        "not DICOM": 2,
+        "not DICOM": 3,
     }
 
 

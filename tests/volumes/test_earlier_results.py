@@ -9,8 +9,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
-from untrained_networks import BUNDLES, MR, checkpoint_of, settings_of
+from untrained_networks import BUNDLES, MR, checkpoint_of, settings_of, write_untrained
 
 from pipeline.errors import OutputError
 from pipeline.formats import write_dicom_series
@@ -108,6 +109,57 @@ def test_what_a_killed_run_left_is_not_taken_for_whole(start: Callable[..., Any]
     after = contents_of(out)
     assert {name for name in after if not name.startswith(".partial")} == whole.keys()
     assert after["vol_mask.nii.gz"] == whole["vol_mask.nii.gz"]
+
+
+def refused(finished: Any) -> str:
+    """Return the one line of a refusal that left everything as it was."""
+    assert (finished.status, finished.stdout) == (2, "")
+    return str(finished.last_line)
+
+
+def test_masks_of_a_series_that_has_grown_are_not_taken_for_finished(start: Callable[..., Any], tmp_path: Path) -> None:
+    """As when a run begins while slices are still on their way."""
+    paths = write_dicom_series(tmp_path / "export", anatomy((24, 26, 8)), AFFINE, modality="MR")
+    late = {path: path.read_bytes() for path in sorted(paths, key=lambda path: series_position(path))[4:]}
+    for path in late:
+        path.unlink()
+    assert start("export").wait().status == 0
+    assert start("export", "--skip-existing").wait().status == 0
+    before = contents_of(tmp_path / "out")
+    for path, content in late.items():
+        path.write_bytes(content)
+    message = refused(start("export", "--skip-existing").wait())
+    assert "was made of another state of the source (then files 4; now files 8); pass --force" in message
+    assert contents_of(tmp_path / "out") == before
+    assert start("export", "--force").wait().status == 0
+    assert start("export", "--skip-existing").wait().stdout.startswith("0 volumes segmented")
+
+
+def series_position(path: Path) -> float:
+    return float(pydicom.dcmread(path).ImagePositionPatient[2])
+
+
+@pytest.mark.parametrize("other", ["volume", "network", "settings", "record"])
+def test_masks_of_another_run_are_not_taken_for_finished(
+    start: Callable[..., Any], checkpoint: Path, tmp_path: Path, other: str
+) -> None:
+    source = tmp_path / "vol.nii"
+    nib.save(nib.Nifti1Image(anatomy((24, 26, 5)), AFFINE), source)
+    assert start(source).wait().status == 0
+    more: list[Any] = []
+    if other == "volume":
+        nib.save(nib.Nifti1Image(anatomy((24, 26, 5)) + 1, AFFINE), source)
+    elif other == "network":
+        more = ["--checkpoint", write_untrained(tmp_path / "other.pt", 3, [4, 6, 8], seed=4)]
+    elif other == "settings":
+        more = ["--set", "tile_px=92"]
+    else:
+        (tmp_path / "out" / "vol_mask.json").write_text("[]", encoding="utf-8")
+    before = contents_of(tmp_path / "out")
+    message = refused(start(source, "--skip-existing", *more).wait())
+    assert "pass --force to replace" in message
+    assert "or choose another output folder" in message
+    assert contents_of(tmp_path / "out") == before
 
 
 def test_the_record_goes_first_and_what_is_written_anew_stays(tmp_path: Path) -> None:

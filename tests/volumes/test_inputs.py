@@ -120,7 +120,7 @@ class TestManySeries:
         tail = r"and 3 more \(unet-pipeline predict --list shows all\)$"
         for choice, start in (
             (SeriesChoice(), r"holds 8 DICOM series; choose one with --series UID, or take all with --all-series: "),
-            (SeriesChoice("1.2.3"), r"holds no series 1\.2\.3; there are: "),
+            (SeriesChoice(["1.2.3"]), r"holds no series 1\.2\.3; there are: "),
         ):
             with pytest.raises(ImageError, match=start + ".*" + tail) as caught:
                 find_volumes([tmp_path / "export"], choice)
@@ -128,6 +128,11 @@ class TestManySeries:
         for uid in (None, "1.2.3"):
             with pytest.raises(ImageError, match=tail):
                 read_dicom_series(tmp_path / "export", uid)
+
+    def test_two_of_three_are_chosen(self, tmp_path: Path) -> None:
+        uids = write_several(tmp_path / "export", 3)
+        found = find_volumes([tmp_path / "export"], SeriesChoice([uids[2], uids[0]]))
+        assert [volume.uid for volume in found if isinstance(volume, SeriesInput)] == [uids[2], uids[0]]
 
     def test_five_are_named_without_a_count(self, tmp_path: Path) -> None:
         uids = write_several(tmp_path / "export", 5)
@@ -198,3 +203,46 @@ class TestRecordOfDeidentification:
         (deidentified / "other.json").unlink()
         with pytest.raises(ImageError, match=r"no DICOM images found \(1 not DICOM\)"):
             find_volumes([deidentified / "deidentification.json"])
+
+
+class TestLocalizers:
+    @pytest.fixture
+    def export(self, tmp_path: Path) -> tuple[Path, str, str]:
+        """A folder with an axial series and a scout in a series of its own; their UIDs."""
+        folder = tmp_path / "export"
+        folder.mkdir()
+        axial, scout = (
+            write_dicom_series(folder / name, VOXELS[:, :, :number], AFFINE, patient=MadeUpPatient("PHANTOM-03"))
+            for name, number in (("axial", 6), ("scout", 1))
+        )
+        uids = [generate_uid(), generate_uid()]
+        for uid, paths in zip(uids, (axial, scout), strict=True):
+            for path in paths:
+                dataset = pydicom.dcmread(path)
+                dataset.SeriesInstanceUID = uid
+                dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER" if uid == uids[1] else "AXIAL"]
+                dataset.save_as(path)
+        return folder, uids[0], uids[1]
+
+    def test_a_series_of_them_is_left_out_of_all_and_counted(self, export: tuple[Path, str, str]) -> None:
+        folder, axial, scout = export
+        (found,) = find_volumes([folder], SeriesChoice(every=True))
+        assert isinstance(found, SeriesInput)
+        assert (found.uid, found.passed_over) == (axial, {"localizer series": 1})
+        both = find_volumes([folder], SeriesChoice(every=True, allow=["localizer"]))
+        assert {volume.uid for volume in both if isinstance(volume, SeriesInput)} == {axial, scout}
+
+    def test_a_list_says_which_they_are(
+        self, export: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder, axial, scout = export
+        main(["predict", "--list", str(folder)])
+        rows = {row.split()[0]: row.split()[1:] for row in capsys.readouterr().out.splitlines()}
+        assert (rows[scout][:3], rows[axial][:2]) == (["CT", "localizer", "1"], ["CT", "6"])
+
+    def test_one_that_is_chosen_is_refused_unless_allowed(self, export: tuple[Path, str, str]) -> None:
+        folder, _, scout = export
+        with pytest.raises(ImageError, match="is a localizer, and there is nothing else in the series; choose another"):
+            read_dicom_series(folder, scout, allow=["slice-spacing"])
+        series = read_dicom_series(folder, scout, allow=["localizer", "slice-spacing"])
+        assert series.repairs[0].startswith("localizer: a series of localizers alone taken: ")
