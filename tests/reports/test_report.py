@@ -161,6 +161,45 @@ def test_metrics_files_hold_every_digit(runs: Any, report: Callable[..., str], t
     losses = [float(row["value"]) for row in rows if row["score"] == "loss"]
     record = json.loads((runs.first / "log" / "run.json").read_text(encoding="utf-8"))
     assert losses == [epoch["loss"] for epoch in record["epochs"]]
+    validated = {
+        (int(row["epoch"]), row["case"], row["score"]): float(row["value"])
+        for row in rows
+        if (row["source"], row["level"]) == ("validation", "case")
+    }
+    assert validated == {
+        (epoch["epoch"], case, score): value
+        for epoch in record["epochs"]
+        for score, by_case in epoch["scores_by_case"].items()
+        for case, value in by_case.items()
+    }
+
+
+def test_metrics_files_hold_the_comparison(runs: Any, report: Callable[..., str], tmp_path: Path) -> None:
+    report(runs.first, runs.second, tiles=0)
+    (comparison,) = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["comparisons"]
+    assert (comparison["first"], comparison["second"], comparison["reason_for_none"]) == ("A", "B", None)
+    with (tmp_path / "out" / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "comparison"]
+    assert {row["run"] for row in rows} == {"B"}
+    cells = {"mean": "value", "low": "low", "high": "high", "p_value": "p_value"}
+    for row, wanted in zip(rows, comparison["differences"], strict=True):
+        assert row["score"] == wanted["score"]
+        assert {name: float(row[cell]) for name, cell in cells.items()} == {name: wanted[name] for name in cells}
+
+
+def test_each_run_has_its_own_score_beside_its_own_picture(runs: Any, report: Callable[..., str]) -> None:
+    page = report(runs.first, runs.second, tiles=0)
+    told = re.findall(r'<img [^>]*alt="[^"]*on case (\w+), run ([AB]), V_rand ([\d.]+)"', page)
+    wanted = []
+    for letter, run in (("A", runs.first), ("B", runs.second)):
+        by_case = json.loads((run / "log" / "evaluation.json").read_text(encoding="utf-8"))["scores_by_case"]["v_rand"]
+        wanted += [(case, letter, f"{value:.4f}") for case, value in by_case.items()]
+    assert sorted(told) == sorted(wanted)
+    pictures = pictures_of(page)
+    for letter, run in (("A", runs.first), ("B", runs.second)):
+        (found,) = (pixels for text, pixels in pictures.items() if f"case v1, run {letter}," in text)
+        with Image.open(run / "log" / "cases" / "v1.png") as picture:
+            np.testing.assert_array_equal(found, np.asarray(picture))
 
 
 def test_skipped_cases_stand_in_the_head(changed: Callable[..., Path], report: Callable[..., str]) -> None:

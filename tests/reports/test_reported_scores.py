@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_classes_of_volumes_have_the_scores_of_their_worked_values(tmp_path: Pat
         ("p1", "0.8333 (2)", "– (0)"),
         ("p2", "0 (1)", "0 (1)"),
     ]
+    with (tmp_path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["class"], row["score"]) == ("anterior", "dice")]
+    assert {(row["case"], row["patient"]) for row in rows if row["level"] == "case"} == {
+        ("a", "p1"),
+        ("b", "p1"),
+        ("c", "p2"),
+    }
+    of_patients = {row["patient"]: float(row["value"]) for row in rows if row["level"] == "patient"}
+    assert of_patients == pytest.approx({"p1": 5 / 6, "p2": 0.0})
     assert "NSD: surfaces that lie no further than 2.0 mm apart agree." in text
     assert "neither truth nor prediction has a class or an object has no score; where only one" in text
     assert "Nothing is recorded of the training" in text
