@@ -90,6 +90,21 @@ def test_the_bundle_of_an_evaluation_counts_where_no_training_is_recorded(
         write_report(tmp_path / "report.html", [folder], BundleChoice([EM], tiles=0))
 
 
+def test_bundles_go_to_the_runs_in_their_order(changed: Callable[..., Path], tmp_path: Path) -> None:
+    cards = [ModelCard.read(bundle) for bundle in (EM, CT)]
+    folders = [
+        changed("run", {"bundle": {"name": card.name, "version": card.version}}, name=f"run{number}")
+        for number, card in enumerate(cards)
+    ]
+    write_report(tmp_path / "report.html", folders, BundleChoice([EM, CT], tiles=0))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    use = page[page.index('id="use"') : page.index("</header>")]
+    marks = {card.name: use.rindex("run-", 0, use.index(f"({card.name} ")) for card in cards}
+    assert [use[place : place + 5] for place in marks.values()] == ["run-A", "run-B"]
+    with pytest.raises(ConfigError, match="run0 is of the bundle 'EM"):
+        write_report(tmp_path / "report.html", folders, BundleChoice([CT, EM], tiles=0), overwrite=True)
+
+
 def test_the_card_of_another_bundle_is_refused(changed: Callable[..., Path], tmp_path: Path) -> None:
     """A report must not show the intended use of another model."""
     card = ModelCard.read(EM)

@@ -64,6 +64,26 @@ def test_a_plot_says_in_words_what_is_in_it(plots: list[Plot], runs: Any) -> Non
     assert [float(first), float(second)] == pytest.approx(losses, rel=1e-3)
 
 
+def test_each_run_has_its_own_curves(changed: Callable[..., Path]) -> None:
+    """Two values of two runs on one scale: places of the marks are in proportion to what they stand for."""
+    values = [[0.1, 0.4], [0.35, 0.2]]
+    epochs = [[{"epoch": n, "loss": v, "scores": {"dice": v}} for n, v in enumerate(run, 1)] for run in values]
+    pair = [
+        RunFolder.read(changed("run", {"epochs": of_run}, name=letter), letter)
+        for letter, of_run in zip("AB", epochs, strict=True)
+    ]
+    for plot in (loss_plot([(run, None) for run in pair]), score_plot("dice", pair, 0)):
+        assert plot is not None
+        assert plot.said == "A: 0.1000 in epoch 1, 0.4000 in epoch 2; B: 0.3500 in epoch 1, 0.2000 in epoch 2"
+        uses = [*ElementTree.fromstring(plot.svg).iter(f"{SVG}use")]
+        marks = [
+            [float(use.get("y", "")) for use in uses if f"var(--run{number})" in use.get("style", "")][:2]
+            for number in (1, 2)
+        ]
+        per_value = (marks[0][1] - marks[0][0]) / 0.3
+        assert [y - marks[0][0] for y in marks[1]] == pytest.approx([per_value * 0.25, per_value * 0.1], abs=0.01)
+
+
 def test_marks_lie_where_the_scores_are(runs: Any) -> None:
     """Places of marks, from the places of two of them."""
     run = RunFolder.read(runs.first)

@@ -174,6 +174,15 @@ def test_metrics_files_hold_every_digit(runs: Any, report: Callable[..., str], t
     }
 
 
+def test_cases_that_were_not_compared_are_named(
+    runs: Any, changed: Callable[..., Path], report: Callable[..., str]
+) -> None:
+    table = json.loads((runs.second / "log" / "evaluation.json").read_text(encoding="utf-8"))["table"]
+    table["cases"] = [row for row in table["cases"] if row["case"] != "v1"]
+    text = visible(report(runs.first, changed("evaluation", {"table": table}, of="second"), tiles=0))
+    assert "Left out, because only one of the runs was scored on them: v1." in text
+
+
 def test_metrics_files_hold_the_comparison(runs: Any, report: Callable[..., str], tmp_path: Path) -> None:
     report(runs.first, runs.second, tiles=0)
     (comparison,) = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["comparisons"]

@@ -91,6 +91,13 @@ def test_infinities_written_as_numbers_are_no_scores(changed: Callable[..., Path
     assert by_case["b"] == 0.5
 
 
+def test_a_run_that_was_killed_is_told_by_the_epoch_that_was_validated_last(changed: Callable[..., Path]) -> None:
+    epochs = [{"epoch": 1, "scores": {"dice": 0.9}}, {"epoch": 2, "scores": {"dice": 0.5}}, {"epoch": 3, "loss": 0.1}]
+    best = RunFolder.read(changed("run", {"epochs": epochs, "best_epoch": ...})).best_epoch
+    assert best is not None
+    assert best.number == 2
+
+
 def test_a_case_of_two_patients_is_refused(runs: Any, changed: Callable[..., Path]) -> None:
     table = json.loads((runs.first / "log" / "evaluation.json").read_text(encoding="utf-8"))["table"]
     table["cases"][0]["patient"] = "another"
