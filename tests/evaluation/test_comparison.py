@@ -72,6 +72,8 @@ def test_other_settings_are_refused(volumes: Any, earlier: Path) -> None:
     other = OtherEvaluation.read(earlier)
     with pytest.raises(ConfigError, match=r"made with tolerance_mm 1.0, this one with 2.0"):
         compare(evaluated(volumes, settings=ScoreSettings(tolerance_mm=2)), other)
+    with pytest.raises(ConfigError, match=r"made with empty nan, this one with perfect"):
+        compare(evaluated(volumes, settings=ScoreSettings(empty="perfect")), other)
     fields = {**other.fields, "kind": "instances"}
     with pytest.raises(ConfigError, match="has scores of instances, this one of classes"):
         compare(evaluated(volumes), OtherEvaluation(earlier, fields))

@@ -235,6 +235,19 @@ def test_probabilities_alone_give_classes_and_calibration(volumes: Any) -> None:
     assert evaluation.record()["calibration"]["ece"] == pytest.approx(wanted)
 
 
+def test_there_is_a_calibration_only_where_all_cases_have_probabilities(volumes: Any) -> None:
+    for case in "abc":
+        for index, value in ((1, 0.5), (2, 0.505)):  # with what rounding may add
+            voxels = np.full((4, 5, 3), value, np.float32)
+            write_volume(volumes.predictions / f"{case}_probability_{index}.nii.gz", voxels)
+    evaluation = evaluated(volumes)
+    assert sum(found["count"] for found in evaluation.record()["calibration"]["bins"]) == 2 * 3 * 60
+    assert evaluation.summary.scores_by_case["dice_anterior"]["a"] == 2 / 3  # of the masks
+    for index in (1, 2):
+        (volumes.predictions / f"b_probability_{index}.nii.gz").unlink()
+    assert evaluated(volumes).record()["calibration"] is None
+
+
 def test_labels_of_dicom_are_scored_against_nifti_in_another_order(phantom_ct: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(ROOT / "data_manifests" / "phantom_ct.json")
     cases = manifest.cases_of("validation")
@@ -296,6 +309,7 @@ def test_panoptic_quality_f1_seg_and_det_are_those_that_one_counts_by_hand(nucle
     by_case = evaluation.summary.scores_by_case
     # a: IoU of 1 and 3/4, one object too many: SQ 7/8, RQ 2 * 2 / (2 + 3) = 4/5.
     assert by_case["panoptic_quality"] == {"a": pytest.approx(7 / 8 * 4 / 5), "b": 1.0}
+    assert by_case["segmentation_quality"] == {"a": 7 / 8, "b": 1.0}
     assert by_case["f1_iou_0.5"] == {"a": 4 / 5, "b": 1.0}
     assert by_case["f1_iou_0.8"] == {"a": 2 / 5, "b": 1.0}
     assert by_case["seg"] == {"a": 7 / 8, "b": 1.0}
@@ -415,6 +429,10 @@ def test_membranes_are_scored_as_a_stack_of_probabilities(slices: Any, tmp_path:
     assert evaluation.summary.scores_by_case["v_rand"] == {
         case: of_case.v_rand_curve[at] for case, of_case in curves.items()
     }
+    # Masks beside them tell less, and change nothing.
+    for case in probabilities:
+        write_png(tmp_path / f"{case}_mask.png", np.zeros_like(probabilities[case], np.uint8))
+    assert evaluated(slices).summary.scores == evaluation.summary.scores
     # The blocks of the stack are what intervals draw.
     assert set(evaluation.table.patients.values()) == {"v0", "v1", "v2"}
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.errors import ConfigError, OutputError
 from pipeline.evaluation import ScoreSettings, check_kind, check_output, evaluate_predictions, table_text
+from pipeline.evaluation.case_picture import case_picture
+from pipeline.reports import overlay_picture
 
 
 @pytest.fixture
@@ -53,6 +57,31 @@ def test_the_table_is_written_as_csv(evaluation: Any, tmp_path: Path) -> None:
         if (row["level"], row["class"], row["score"]) == ("case", "posterior", "dice")
     }
     assert found == {"a": "", "b": "", "c": "0.0"}
+
+
+def test_the_seed_is_that_of_the_settings(volumes: Any) -> None:
+    of_seed = evaluate_predictions(
+        volumes.predictions, volumes.manifest, "validation", volumes.folder, settings=ScoreSettings(seed=5)
+    )
+    record = of_seed.record()
+    assert (record["settings"]["seed"], record["table"]["seed"]) == (5, 5)
+
+
+def test_cases_are_ranked_from_best_to_worst(evaluation: Any) -> None:
+    assert evaluation.summary.ranked_cases() == ["b", "a", "c"]
+
+
+def test_the_picture_of_a_volume_is_that_of_the_slice_with_most_of_the_truth() -> None:
+    random = np.random.default_rng(0)
+    image, truth, pred = random.random((9, 7, 5)), np.zeros((9, 7, 5), np.uint8), np.zeros((9, 7, 5), np.uint8)
+    truth[2, 1:3, 1], truth[4:7, 2:5, 3], pred[3:7, 2:5, 3], pred[1:8, 1:6, 2] = 1, 1, 1, 1
+    for shown, number in ((truth, 3), (np.zeros_like(truth), 2)):
+        with Image.open(io.BytesIO(case_picture("x", image, shown, pred))) as picture:
+            drawn = np.asarray(picture)
+        wanted = overlay_picture(
+            image[..., number], shown[..., number], pred[..., number], caption=f"case x, slice {number}"
+        )
+        np.testing.assert_array_equal(drawn, wanted)
 
 
 def test_pictures_are_of_the_best_and_the_worst(evaluation: Any, tmp_path: Path) -> None:
