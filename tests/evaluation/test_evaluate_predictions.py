@@ -433,6 +433,12 @@ def test_membranes_are_scored_as_a_stack_of_probabilities(slices: Any, tmp_path:
     for case in probabilities:
         write_png(tmp_path / f"{case}_mask.png", np.zeros_like(probabilities[case], np.uint8))
     assert evaluated(slices).summary.scores == evaluation.summary.scores
+    # One case by its mask among others by their probabilities would be no score of one method.
+    moved = tmp_path / "v1_probability.tif"
+    moved.rename(tmp_path / "v1.txt")
+    with pytest.raises(MissingFileError, match="case 'v1' of the split 'validation' has no probability"):
+        evaluated(slices)
+    (tmp_path / "v1.txt").rename(moved)
     # The blocks of the stack are what intervals draw.
     assert set(evaluation.table.patients.values()) == {"v0", "v1", "v2"}
 
