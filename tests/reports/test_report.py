@@ -196,19 +196,24 @@ def test_metrics_files_hold_the_comparison(runs: Any, report: Callable[..., str]
         assert {name: float(row[cell]) for name, cell in cells.items()} == {name: wanted[name] for name in cells}
 
 
-def test_each_run_has_its_own_score_beside_its_own_picture(runs: Any, report: Callable[..., str]) -> None:
-    page = report(runs.first, runs.second, tiles=0)
-    told = re.findall(r'<img [^>]*alt="[^"]*on case (\w+), run ([AB]), V_rand ([\d.]+)"', page)
+def test_each_run_has_its_own_score_beside_its_own_picture(
+    changed: Callable[..., Path], report: Callable[..., str]
+) -> None:
+    """By a score in which the runs differ."""
+    key = {"key_score": "v_info"}
+    folders = [changed("evaluation", key, of=of, name=f"changed-{of}") for of in ("first", "second")]
+    page = report(*folders, tiles=0)
+    told = re.findall(r'<img [^>]*alt="[^"]*on case (\w+), run ([AB]), V_info ([\d.]+)"', page)
     wanted = []
-    for letter, run in (("A", runs.first), ("B", runs.second)):
-        by_case = json.loads((run / "log" / "evaluation.json").read_text(encoding="utf-8"))["scores_by_case"]["v_rand"]
-        wanted += [(case, letter, f"{value:.4f}") for case, value in by_case.items()]
-    assert sorted(told) == sorted(wanted)
     pictures = pictures_of(page)
-    for letter, run in (("A", runs.first), ("B", runs.second)):
+    for letter, run in zip("AB", folders, strict=True):
+        by_case = json.loads((run / "log" / "evaluation.json").read_text(encoding="utf-8"))["scores_by_case"]["v_info"]
+        wanted += [(case, letter, f"{value:.4f}") for case, value in by_case.items()]
         (found,) = (pixels for text, pixels in pictures.items() if f"case v1, run {letter}," in text)
         with Image.open(run / "log" / "cases" / "v1.png") as picture:
             np.testing.assert_array_equal(found, np.asarray(picture))
+    assert len(set(wanted)) == len({(case, value) for case, _, value in wanted}) == 6
+    assert sorted(told) == sorted(wanted)
 
 
 def test_skipped_cases_stand_in_the_head(changed: Callable[..., Path], report: Callable[..., str]) -> None:
