@@ -250,7 +250,7 @@ def test_what_is_missing_is_said_in_its_place(runs: Any, report: Callable[..., s
     text = visible(report(folder))
     for said in (
         "There is no evaluation.",
-        "No evaluation: unet-pipeline evaluate makes one.",
+        "No evaluation: the bundle’s evaluating makes one, or unet-pipeline evaluate with the run’s folder log as -o .",
         "Best and worst cases are known only after an evaluation.",
         "Not known: there is no evaluation.",
         "no TensorBoard files",
