@@ -133,5 +133,13 @@ def test_the_commands_do_what_they_say(
         assert finished.status == 0, f"{command}\n{finished.stderr}"
         if number == 0:
             own_files(tmp_path)
-    results = ("masks", "preview.png", "mine.json", "scores/evaluation.json", "report.html", "segmented", "anonymous")
+    results = (
+        "masks",
+        "preview.png",
+        "mine.json",
+        "scores/evaluation.json",
+        "runs/first/report.html",
+        "segmented",
+        "anonymous",
+    )
     assert [name for name in results if not (tmp_path / name).exists()] == []
