@@ -302,3 +302,15 @@ def trained_run(
         check=False,
     )
     return TrainedRun(root, bundle, Finished(run.returncode, run.stdout, run.stderr), before)
+
+
+@pytest.fixture
+def command(processes: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Run the command to its end in `tmp_path`; return status, standard output and the last line on standard error."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        finished = processes.start("pipeline", arguments, tmp_path).wait()
+        assert "Traceback" not in finished.stderr
+        return finished.status, finished.stdout, finished.last_line
+
+    return run

@@ -27,18 +27,6 @@ def entries_of(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def command(processes: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
-    """Run the command to its end in `tmp_path`; return status, standard output and the last line on standard error."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        finished = processes.start("pipeline", arguments, tmp_path).wait()
-        assert "Traceback" not in finished.stderr
-        return finished.status, finished.stdout, finished.last_line
-
-    return run
-
-
-@pytest.fixture
 def train(processes: Any, small_run: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
     """Start `unet-pipeline train` with small settings, in an empty folder."""
     (tmp_path / "elsewhere").mkdir()

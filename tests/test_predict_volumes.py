@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from dicom_tools import dciodvfy
 from identifier_scan import IdentifierScan
 from monai.transforms import Compose, Invertd, LoadImaged, Spacingd
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
@@ -137,13 +137,6 @@ def read_by_dcmqi(path: Path, affine: NDArray[np.float64], shape: Sequence[int],
         assert np.abs(found - found.round()).max(initial=0) < 1e-2
         labels[tuple(found.round().astype(int).T)] = stored[tuple(index.T)]
     return labels
-
-
-def dciodvfy(path: Path) -> list[str]:
-    if shutil.which("dciodvfy") is None:
-        assert "CI" not in os.environ, "dciodvfy is not installed; .ci/run installs it"
-        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
-    return subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr.splitlines()
 
 
 # --- DICOM in, DICOM SEG out -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import dicom_tools
 import numpy as np
 import pydicom
 import pytest
@@ -21,13 +22,12 @@ from .faulty_series import AXIAL as FAULTY_AFFINE
 from .faulty_series import PLANTED, VOXELS, edit
 from .generated_series import ORIENTATIONS, Geometry, make_series
 from .seg_objects import ALGORITHM, SEGMENTS, label_map
-from .seg_readers import run_tool
 
 
 @pytest.fixture(scope="session")
 def dciodvfy() -> Callable[[Path], list[str]]:
     """Return what dciodvfy of dicom3tools says of a file. In CI it must be there."""
-    return lambda path: run_tool("dciodvfy", path).stderr.splitlines()
+    return dicom_tools.dciodvfy
 
 
 @pytest.fixture

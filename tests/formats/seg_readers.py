@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-import pytest
 from numpy.typing import NDArray
 
 from pipeline.formats import (
@@ -88,10 +85,3 @@ def read_by_hand(path: Path, source: DicomSeries, segments: int) -> NDArray[Any]
         identified = groups.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
         masks[identified[0].ReferencedSegmentNumber - 1, :, :, index] = pixels
     return masks
-
-
-def run_tool(name: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    if shutil.which(name) is None:
-        assert "CI" not in os.environ, f"{name} is not installed; .ci/run installs it"
-        pytest.skip(f"{name} is not installed (Debian: dicom3tools, dcmtk)")
-    return subprocess.run([name, *arguments], capture_output=True, text=True, check=False)

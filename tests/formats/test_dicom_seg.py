@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from dicom_tools import run_tool
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
@@ -23,7 +24,7 @@ from pipeline.formats import (
 
 from .generated_series import ORIENTATIONS, Geometry, make_multiframe, make_series, random_shape
 from .seg_objects import ALGORITHM, SEGMENTS, change_file, label_map
-from .seg_readers import read_by_dcmqi, read_by_hand, run_tool
+from .seg_readers import read_by_dcmqi, read_by_hand
 
 CASES = [
     pytest.param(orientation, seed, id=f"{orientation}-{seed}") for orientation in ORIENTATIONS for seed in range(4)
