@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
@@ -11,16 +10,14 @@ from typing import Final
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
-UNREADABLE: Final = (
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError, EOFError),
-    *(LookupError, RecursionError, struct.error, OSError, BytesLengthException),
-)
+from ..formats import dicom_files
+
+UNREADABLE: Final = (*dicom_files.UNREADABLE, LookupError, OSError)
 """What pydicom raises over bytes in memory that are not what they should be; `OSError` where a tag is cut short."""
 STANDARD_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4})+")
 PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)

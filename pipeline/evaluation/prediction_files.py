@@ -6,7 +6,6 @@ The rule for people is `pipeline.evaluate_command.NAMING_RULE`, which the help o
 from __future__ import annotations
 
 import re
-import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Final, Literal
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 
 from ..data import Case
 from ..data.case_files import is_nifti, is_raster
@@ -30,6 +29,7 @@ from ..formats import (
     series_digest,
     series_name,
 )
+from ..formats.dicom_files import UNREADABLE
 from ..formats.quiet_dicom import quiet_dicom
 
 Role = Literal["labels", "mask", "instances", "probability"]
@@ -37,7 +37,7 @@ Role = Literal["labels", "mask", "instances", "probability"]
 _NIFTI_AND_OTHERS: Final = (*reversed(NIFTI_SUFFIXES), *ITK_SUFFIXES, *RASTER_SUFFIXES)
 _DICOM_SUFFIX: Final = ".dcm"
 _PREDICTED: Final = re.compile(r"(?P<name>.+)_(?P<ending>mask|seg|instances|probability|overlay)(?:_(?P<number>\d+))?")
-_DAMAGE: Final = (OSError, EOFError, ValueError, KeyError, NotImplementedError, struct.error, BytesLengthException)
+_DAMAGE: Final = (*UNREADABLE, OSError)
 
 
 @dataclass
